@@ -1,0 +1,73 @@
+# Everything runs in .venv, which is made from requirements.lock when that has changed. Settings (.env.example) are
+# taken from the environment or as arguments: make refresh CUSTOMERS=2000
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Without bytecode on disk every start takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
+PYTHON ?= python3
+UV := uv==0.13.9
+PY := .venv/bin/python
+READY := .venv/.made-from-lock
+MANIFEST := include/dbt/target/manifest.json
+DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o -path include/dbt/logs \) -prune -o \
+	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
+
+.PHONY: help refresh up down load test lint bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+refresh: $(READY) $(MANIFEST) ## Run the whole nightly job once, with a real Airflow, and print a summary
+	@exec $(PY) -m include.customer_360.refresh
+
+up: $(READY) $(MANIFEST) ## Leave Airflow running, with the UI on http://localhost:8080 (UP_PORT=... for another port)
+	@exec $(PY) -m include.customer_360.local_airflow up
+
+down: $(READY) ## Stop the Airflow that `make up` left running
+	@exec $(PY) -m include.customer_360.local_airflow down
+
+load: $(READY) ## Load your own data: make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...
+	@exec $(PY) -m include.customer_360.load
+
+test: $(READY) $(MANIFEST) ## Run all tests
+	@$(PY) -m pytest tests
+
+lint: $(READY) ## Check Python and SQL style
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/sqlfluff lint include/dbt/models include/dbt/snapshots include/dbt/tests
+
+bench: $(READY) $(MANIFEST) ## Measure, at full size, what benchmarks/README.md reports
+	@exec $(PY) -m benchmarks.run
+
+clean: ## Remove environment, Airflow's state and caches; data/ stays
+	@if [[ -x $(PY) ]]; then $(PY) -m include.customer_360.local_airflow down --all; fi
+	rm -rf .venv .airflow include/dbt/target include/dbt/logs .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "data/ (warehouse and audiences) was not touched."
+
+# The stamp is written last: an interrupted set-up is done again. uv takes seconds where pip takes minutes.
+$(READY): requirements.lock
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or 3.12." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || { \
+		echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 or 3.12 is needed, for example: make PYTHON=python3.12 ..." >&2; \
+		exit 1; }
+	@echo "Setting up .venv from requirements.lock (10 s to 3 min, once) ..."
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) -m venv failed: on Debian, apt install python3-venv." >&2; exit 1; }
+	@began=$$SECONDS; log=.venv/set-up.log; \
+	{ .venv/bin/pip install --quiet '$(UV)' && VIRTUAL_ENV=$$PWD/.venv .venv/bin/uv pip sync --quiet requirements.lock; } &> $$log \
+		|| { echo "uv could not be used, pip takes longer ..."; .venv/bin/pip install --quiet -r requirements.lock &> $$log; } \
+		|| { cat $$log >&2; echo "Set-up failed: see above." >&2; exit 1; }; \
+	echo "Set up in $$((SECONDS - began)) s."
+	@touch $@
+
+$(MANIFEST): $(READY) $(DBT_FILES)
+	@echo "Parsing the dbt project ..."
+	@$(PY) -m include.customer_360.dbt_manifest
+	@touch $@

@@ -1,0 +1,86 @@
+"""Exports the campaigns' audiences from the published marts, once they are published.
+
+A campaign is an entry in include/customer_360/campaigns.py and a template in include/sql/exports/.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param, PartitionedAssetTimetable
+from export_audience import ExportAudienceOperator
+
+from include.customer_360.assets import PUBLISHED
+from include.customer_360.campaigns import CAMPAIGNS
+from include.customer_360.settings import SQL_TEMPLATES, load_settings
+
+DOC = """
+### campaign_exports
+
+Writes one audience per campaign to `EXPORT_ROOT/<campaign>/as_of_date=YYYY-MM-DD/`: `audience.csv`, then
+`manifest.json` (row count, sha256, columns). Use an audience only when its manifest stands beside it and the sha256
+is that of the CSV.
+
+Runs after each publication by `customer_360_refresh`, for the date that was published. A manual run exports what is
+published, and fails or is skipped when that is not the `as_of_date` it asks for. Exporting a date again replaces its
+files.
+
+### When an export fails or is skipped
+
+Its owner, the team named on the task, waits for the file; the other campaigns are not affected. The log says:
+
+- *The published marts are of X, newer than Y* (skipped). Newer marts were published before this run came to read.
+  Nothing to do: the newer publication has a run of its own.
+- *The published marts are of X, older than Y*. The run asks for a date that was never published.
+  Run `customer_360_refresh` for Y; it starts this export.
+- *needs marts.customer_360_profile*. Nothing was ever published here, or not by `customer_360_refresh`. Run it.
+- *database does not exist*. Connection `warehouse` names a file that is not there. Correct the connection, or run
+  `customer_360_refresh`, which makes the file; then clear the task.
+- *Could not set lock on file*. Something outside pool `warehouse` has the DuckDB file open. The task retries twice;
+  close the other program and clear the task when that was not enough.
+- *cannot be written under the export root*. The folder or bucket is missing, full or forbidden, or the bucket's
+  provider is not installed. Correct `EXPORT_ROOT` or the rights on it, then clear the task.
+- *was published anew while it was read*. The task retries by itself.
+- *as_of_date ... is no date*. The partition key or the form's value is not YYYY-MM-DD. Run again with a date.
+- *The audience ... is empty* (a warning, the task succeeds). Nobody qualifies: the file has its header only.
+  Ask the owner whether that can be.
+
+A killed task leaves hidden `.tmp` files beside the previous audience; the next export of that date removes them.
+"""
+
+with DAG(
+    dag_id="campaign_exports",
+    description="The campaigns' audiences as CSV with a manifest, after each publication of the marts",
+    doc_md=DOC,
+    schedule=PartitionedAssetTimetable(assets=PUBLISHED),
+    catchup=False,
+    max_active_runs=1,
+    tags=["customer-360", "exports"],
+    template_searchpath=str(SQL_TEMPLATES),
+    params={
+        "as_of_date": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="As of date",
+            description="The date whose published marts a manual run exports; empty: whichever is published. "
+            "A partition key, which every scheduled run has, goes before it.",
+        )
+    },
+    default_args={
+        "pool": "warehouse",
+        "retries": 2,
+        "retry_delay": timedelta(minutes=2),
+        "execution_timeout": timedelta(minutes=15),
+    },
+):
+    export_root = load_settings().export_root
+    for campaign in CAMPAIGNS:
+        ExportAudienceOperator(
+            task_id=f"export_{campaign.name}",
+            campaign=campaign,
+            export_root=export_root,
+            as_of_date="{{ dag_run.partition_key or params.as_of_date or '' }}",
+            owner=campaign.owner,
+            doc_md=campaign.description,
+        )

@@ -1,0 +1,264 @@
+"""The four processes of a local Airflow under one parent, which ends them together.
+
+A component on its own spends most of its start on imports, so Airflow is imported once, here, and every component is a
+fork. dbt and Cosmos are imported before the scheduler is forked: its tasks, forks in turn, have them already.
+Started by local_airflow.py, which decides the environment. Ends on SIGTERM, or with the process that started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import gc
+import importlib
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+import psutil
+
+# In the environment of everything started here, with the home as its value: how left-overs are told from others.
+HOME_MARKER = "CUSTOMER_360_AIRFLOW_HOME"
+ADDRESS_IN_USE = 75
+SECONDS_TO_END = 5.0
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+ARGUMENTS = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+FIRST_IMPORTS = ("airflow.__main__", "airflow.api_fastapi.app", "airflow.utils.db", "airflow.models.pool")
+LATER_IMPORTS = (
+    "airflow.cli.commands.scheduler_command",
+    "airflow.cli.commands.dag_processor_command",
+    "airflow.cli.commands.triggerer_command",
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.task_runner",
+    "cosmos",
+    "dbt.cli.main",
+    "dbt.adapters.duckdb",
+    "duckdb",
+)
+
+
+def last_lines(log: Path, count: int = 15) -> str:
+    """Return the last lines of a log file, indented; empty when there is none."""
+    if not log.is_file():
+        return ""
+    with log.open(errors="replace") as lines:
+        return "".join(f"    {line}" for line in deque(lines, count))
+
+
+def end_with(parent: int) -> None:
+    """Have Linux send this process SIGTERM when the one that started it is gone; elsewhere the next start clears up."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            sys.exit("The process that started this one has ended.")
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Return the other processes that carry this home's mark."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(HOME_MARKER) == str(home):
+                found.append(process)
+    return found
+
+
+def kill_all_of(home: Path) -> None:
+    """Kill the processes of this home, whichever of them started which, and wait until they are gone."""
+    while left := processes_of(home):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=SECONDS_TO_END)
+
+
+def copy_empty_database(home: Path, template: Path) -> None:
+    """Give a new home the database that an earlier one left as template: creating one takes seconds."""
+    database = home / "airflow.db"
+    if template.is_file() and not database.exists():
+        shutil.copyfile(template, home / "airflow.db.part")
+        (home / "airflow.db.part").rename(database)
+
+
+def prepare_database(home: Path, template: Path, slots: int) -> None:
+    """Create or upgrade the metadata database, set the pools, and close the runs that an earlier end cut off."""
+    import sqlite3
+
+    from airflow import settings
+    from airflow._shared.timezones import timezone
+    from airflow.models import DagModel, DagRun, TaskInstance
+    from airflow.models.pool import Pool
+    from airflow.utils import db
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState, State, TaskInstanceState
+    from sqlalchemy import update
+
+    # The template's name holds the version of Airflow and of its database.
+    migrated = home / f"{template.stem}.migrated"
+    if not migrated.exists():
+        db.initdb()
+        migrated.touch()
+    if not template.is_file():
+        part = template.with_suffix(f".{os.getpid()}")
+        with contextlib.closing(sqlite3.connect(home / "airflow.db")) as source:
+            source.execute("vacuum into ?", (str(part),))
+        part.rename(template)
+    Pool.create_or_update_pool("warehouse", slots, "Tasks that open the warehouse", include_deferred=False)
+    Pool.create_or_update_pool("core_load", 1, "The load of core: one at a time", include_deferred=False)
+    now = timezone.utcnow()
+    with create_session() as session:
+        for model, states in ((TaskInstance, State.unfinished - {None}), (DagRun, State.unfinished_dr_states)):
+            failed = TaskInstanceState.FAILED if model is TaskInstance else DagRunState.FAILED
+            session.execute(update(model).where(model.state.in_(states)).values(state=failed, end_date=now))
+        # Decided anew when the Dags are parsed: what fell due while nothing ran is not caught up.
+        session.execute(update(DagModel).values(next_dagrun_create_after=None))
+    settings.get_engine().dispose()
+
+
+def run_component(name: str, log: Path, supervisor: int) -> NoReturn:
+    """Be the component `name`, in a process just forked, with its output in `log`; never returns."""
+    status = 1
+    try:
+        for number in ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        end_with(supervisor)
+        with log.open("ab") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        if name == "api-server":
+            importlib.import_module("airflow.api_fastapi.main")
+        gc.freeze()
+        gc.enable()
+        sys.argv = ["airflow", *ARGUMENTS[name]]
+        sys.modules["airflow.__main__"].main()
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        # The top of a process: the traceback is the component's last word in its log.
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def fork_component(name: str, logs: Path) -> int:
+    """Start the component `name` and return its process id."""
+    if threading.active_count() > 1:
+        raise RuntimeError(f"{name} cannot be forked: threads run already: {threading.enumerate()}")
+    supervisor = os.getpid()
+    return os.fork() or run_component(name, logs / f"{name}.log", supervisor)
+
+
+def supervise(home: Path, template: Path, slots: int, parent: int | None) -> int:
+    """Start the components and wait until one of them, the parent or a signal ends it; return the exit status."""
+    asked_to_end: list[int] = []
+    for number in ENDING_SIGNALS:
+        signal.signal(number, lambda signum, _: asked_to_end.append(signum))
+    if parent is not None:
+        end_with(parent)
+    kill_all_of(home)
+    logs = home / "logs" / "components"
+    logs.mkdir(parents=True, exist_ok=True)
+    for log in logs.glob("*.log"):
+        log.unlink()
+
+    gc.disable()
+    copy_empty_database(home, template)
+    for module in FIRST_IMPORTS:
+        importlib.import_module(module)
+    prepare_database(home, template, slots)
+    sys.modules["airflow.providers_manager"].ProvidersManager().initialize_providers_configuration()
+    running: dict[int, str] = {}
+    ended: tuple[str, int] | None = None
+    try:
+        # The API server is the slowest to start, and goes first.
+        for name in ARGUMENTS:
+            if asked_to_end:
+                break
+            running[fork_component(name, logs)] = name
+            if name == "api-server":
+                for module in LATER_IMPORTS:
+                    importlib.import_module(module)
+        gc.enable()
+        while not asked_to_end and ended is None:
+            time.sleep(0.2)
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid in running:
+                ended = running.pop(pid), os.waitstatus_to_exitcode(status)
+    finally:
+        end_all(home, running)
+    if ended is None:
+        return 0
+    name, status = ended
+    tail = last_lines(logs / f"{name}.log")
+    (home / "failure.txt").write_text(f"{name} ended by itself with status {status}. Its last lines:\n{tail}")
+    return ADDRESS_IN_USE if name == "api-server" and "address already in use" in tail else 1
+
+
+def end_all(home: Path, running: dict[int, str]) -> None:
+    """Ask the components to end, wait a little, then kill what is left, tasks and their children included."""
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + SECONDS_TO_END
+    while running and time.monotonic() < deadline:
+        with contextlib.suppress(ChildProcessError):
+            running.pop(os.waitpid(-1, os.WNOHANG)[0], None)
+        time.sleep(0.05)
+    kill_all_of(home)
+
+
+def take_lock(file: TextIO) -> None:
+    """Lock the file for as long as this process lives.
+
+    :raises BlockingIOError: when another process has it, for longer than it takes to look whether one has.
+    """
+    for _ in range(10):
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.1)
+    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--template", type=Path, required=True)
+    parser.add_argument("--slots", type=int, required=True)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--warehouse", required=True)
+    parser.add_argument("--parent", type=int)
+    options = parser.parse_args()
+    with (options.home / "running.json").open("a+") as running:
+        take_lock(running)
+        running.truncate(0)
+        json.dump({"pid": os.getpid(), "url": options.url, "warehouse": options.warehouse}, running)
+        running.flush()
+        try:
+            return supervise(options.home, options.template, options.slots, options.parent)
+        except Exception:
+            # Its own log ends with what libraries say as they are unloaded.
+            (options.home / "failure.txt").write_text(traceback.format_exc())
+            raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

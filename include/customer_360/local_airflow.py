@@ -1,0 +1,413 @@
+"""A real Airflow on this machine: scheduler, dag-processor, triggerer and API server on loopback.
+
+Its state is kept under .airflow/, in one home per warehouse, so that what was left over of a run on another warehouse
+never goes on against this one. `up` leaves it running with the UI, `down` stops it; a refresh starts and stops its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import httpx
+
+from include.customer_360.airflow_components import ADDRESS_IN_USE, HOME_MARKER, last_lines
+from include.customer_360.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
+
+STATE_FOLDER = PROJECT_ROOT / ".airflow"
+USER = "admin"
+DAG_IDS = ("customer_360_refresh", "campaign_exports")
+SECONDS_TO_START = 180
+SECONDS_TO_STOP = 20
+UI_PORT = 8080
+# A run's date is the run's own, and without bytecode on disk every import takes twice as long.
+NOT_INHERITED = ("AIRFLOW_HOME", "AS_OF_DATE", "PYTHONDONTWRITEBYTECODE")
+POOL_SLOTS = {"duckdb": 1, "snowflake": 8}
+
+
+class LocalAirflowError(RuntimeError):
+    """The local Airflow did not start, did not stay up, or runs already; the message says what to do."""
+
+
+def home_of(settings: Settings) -> Path:
+    """Return the folder with the state of the Airflow that works on this warehouse."""
+    file_or_connection = os.environ.get("AIRFLOW_CONN_WAREHOUSE", "")
+    if settings.warehouse == "duckdb":
+        file_or_connection = str(settings.warehouse_file)
+    return STATE_FOLDER / hashlib.sha256(f"{settings.warehouse} {file_or_connection}".encode()).hexdigest()[:10]
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def is_taken(port: int) -> bool:
+    """Tell whether something listens on this port of the loopback address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+        return False
+
+
+def private_json(file: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """Return the secrets kept in a file that only its owner can read; made up, once, when it is not there."""
+    if not file.exists():
+        made_up = {name: secrets.token_urlsafe(48) for name in names}
+        part = file.with_suffix(".part")
+        part.touch(mode=0o600)
+        part.write_text(json.dumps(made_up))
+        part.rename(file)
+    return json.loads(file.read_text())
+
+
+def running_state(home: Path) -> dict | None:
+    """Return pid, url and warehouse of the Airflow that runs in this home, or None."""
+    with contextlib.suppress(FileNotFoundError), (home / "running.json").open() as running:
+        # What is left in the file counts only while the process that wrote it has it locked.
+        try:
+            fcntl.flock(running, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return json.load(running)
+    return None
+
+
+class LocalAirflow:
+    """One Airflow, on one warehouse; used as a context manager, it is stopped at the end, however that comes.
+
+    :param port: of the API server and the UI; None takes a free one.
+    :param detached: it outlives the process that started it, until `make down`.
+    :param by_the_clock: scheduled runs start when they are due.
+    :param environment: more variables for its processes, which win over those decided here.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        port: int | None = None,
+        detached: bool = False,
+        by_the_clock: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.home = home_of(settings)
+        self.port = port
+        self.detached = detached
+        self.by_the_clock = by_the_clock
+        self.extra_environment = dict(environment or {})
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+        self.warehouse = str(settings.warehouse_file) if settings.warehouse == "duckdb" else settings.warehouse
+        self.password = ""
+
+    def __enter__(self) -> LocalAirflow:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def environment(self, port: int) -> dict[str, str]:
+        """Return the whole environment of its processes."""
+        # Another Airflow's settings on this machine are not ours: its metadata database least of all.
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("AIRFLOW__") and name not in NOT_INHERITED
+        }
+        keys = private_json(self.home / "secrets.json", ("api", "jwt"))
+        self.password = private_json(self.home / "password.json", (USER,))[USER]
+        url = f"http://127.0.0.1:{port}"
+        sections = {
+            "core": {
+                "dags_folder": PROJECT_ROOT / "dags",
+                "plugins_folder": PROJECT_ROOT / "plugins",
+                "load_examples": False,
+                "executor": "LocalExecutor",
+                "parallelism": 16,
+                "dags_are_paused_at_creation": False,
+                "simple_auth_manager_users": f"{USER}:admin",
+                "simple_auth_manager_passwords_file": self.home / "password.json",
+                "execution_api_server_url": f"{url}/execution/",
+                "hostname_callable": "socket.gethostname",
+                "fernet_key": "",
+            },
+            "api": {
+                "host": "127.0.0.1",
+                "port": port,
+                "base_url": url,
+                "secret_key": keys["api"],
+                "workers": 1,
+                "maximum_page_limit": 1000,
+            },
+            "api_auth": {"jwt_secret": keys["jwt"]},
+            "database": {
+                "sql_alchemy_conn": f"sqlite:///{self.home}/airflow.db?timeout=60",
+                # Done once, before they start, instead of by each component.
+                "check_migrations": False,
+            },
+            "logging": {"base_log_folder": self.home / "logs", "colored_console_log": False},
+            "scheduler": {
+                # Of one core, its idle loop takes 22 % at 0.1 s and 6 % at 0.5 s.
+                "scheduler_idle_sleep_time": 0.25,
+                # None by the clock, which leaves those that an asset starts.
+                **({} if self.by_the_clock else {"max_dagruns_to_create_per_loop": 0}),
+            },
+            "dag_processor": {"min_file_process_interval": 86400, "refresh_interval": 86400},
+            "triggerer": {"capacity": 100},
+            "cosmos": {
+                "enable_watcher_reliable_retry": False,
+                "enable_telemetry": False,
+                "cache_dir": self.home / "cosmos",
+            },
+        }
+        own: dict[str, object] = {
+            f"AIRFLOW__{section}__{option}".upper(): value
+            for section, options in sections.items()
+            for option, value in options.items()
+        }
+        own |= {
+            "AIRFLOW_HOME": self.home,
+            HOME_MARKER: self.home,
+            "PYTHONPATH": os.pathsep.join([str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"])),
+            # Process titles must not overwrite the environment, by which left-over processes are found.
+            "SPT_NOENV": 1,
+            "DO_NOT_TRACK": 1,
+            "WAREHOUSE": self.settings.warehouse,
+            "WAREHOUSE_FILE": self.settings.warehouse_file,
+            "EXPORT_ROOT": self.settings.export_root,
+        }
+        if self.settings.warehouse == "duckdb":
+            connection = {"conn_type": "duckdb", "host": str(self.settings.warehouse_file)}
+            own["AIRFLOW_CONN_WAREHOUSE"] = json.dumps(connection)
+        return inherited | {name: str(value) for name, value in own.items()} | self.extra_environment
+
+    def start(self) -> None:
+        """Start the processes, without waiting for them.
+
+        :raises LocalAirflowError: when one runs already on this warehouse.
+        """
+        if running := running_state(self.home):
+            raise LocalAirflowError(
+                f"Airflow runs already on {self.warehouse} (pid {running['pid']}, {running['url']}). "
+                "`make down` stops it."
+            )
+        (self.home / "logs").mkdir(parents=True, exist_ok=True)
+        (self.home / "failure.txt").unlink(missing_ok=True)
+        port = self.port or free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        version = importlib.metadata.version("apache-airflow-core")
+        command = [sys.executable, "-m", "include.customer_360.airflow_components"]
+        command += ["--home", str(self.home), "--template", str(STATE_FOLDER / f"empty-{version}.db")]
+        command += ["--slots", str(POOL_SLOTS[self.settings.warehouse]), "--url", self.url]
+        command += ["--warehouse", self.warehouse]
+        if not self.detached:
+            command += ["--parent", str(os.getpid())]
+        with (self.home / "logs" / "supervisor.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=PROJECT_ROOT,
+                env=self.environment(port),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Do nothing while it runs.
+
+        :raises LocalAirflowError: with the last lines of the component that ended, when it runs no more.
+        """
+        if self.process is None or self.process.poll() is None:
+            return
+        failure = self.home / "failure.txt"
+        last = failure.read_text() if failure.exists() else last_lines(self.home / "logs" / "supervisor.log")
+        raise LocalAirflowError(f"Airflow ended: {last}\nIts logs are in {self.home / 'logs' / 'components'}")
+
+    def wait_until_healthy(self) -> None:
+        """Wait until every component reports that it works.
+
+        :raises LocalAirflowError: naming what does not work, when a component ends or the time is up.
+        """
+        deadline = time.monotonic() + SECONDS_TO_START
+        clashes = 0
+        unhealthy = ["api-server"]
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            while time.monotonic() < deadline:
+                if self.process and self.process.poll() == ADDRESS_IN_USE and not self.port and clashes < 3:
+                    clashes += 1
+                    self.start()
+                self.check()
+                with contextlib.suppress(httpx.HTTPError):
+                    health = client.get(f"{self.url}/api/v2/monitor/health").json()
+                    unhealthy = [name for name, state in health.items() if state["status"] != "healthy"]
+                    if not unhealthy:
+                        # The first call makes the API server build this part, for seconds: not while a task waits.
+                        client.get(f"{self.url}/execution/health/ping")
+                        return
+                time.sleep(0.3)
+        name = unhealthy[0].replace("_", "-")
+        log = self.home / "logs" / "components" / f"{name}.log"
+        raise LocalAirflowError(
+            f"Airflow's {name} did not start within {SECONDS_TO_START} s. Its last lines, of {log}:\n{last_lines(log)}"
+        )
+
+    def client(self) -> httpx.Client:
+        """Return a client of the REST API, logged in; paths count from /api/v2/."""
+        with httpx.Client(base_url=self.url, trust_env=False, timeout=30) as login:
+            answer = login.post("/auth/token", json={"username": USER, "password": self.password}).raise_for_status()
+        token = answer.json()["access_token"]
+        return httpx.Client(
+            base_url=f"{self.url}/api/v2/",
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
+            timeout=60,
+        )
+
+    def wait_until_parsed(self, client: httpx.Client) -> None:
+        """Wait until the Dags are there, and have them not paused.
+
+        :raises LocalAirflowError: with the import errors, or when a Dag did not come.
+        """
+        deadline = time.monotonic() + SECONDS_TO_START
+        while time.monotonic() < deadline:
+            self.check()
+            errors = client.get("importErrors").raise_for_status().json()["import_errors"]
+            if errors:
+                shown = "\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors)
+                raise LocalAirflowError(f"Airflow cannot import the Dags:\n{shown}")
+            if all(client.get(f"dags/{dag_id}").status_code == httpx.codes.OK for dag_id in DAG_IDS):
+                for dag_id in DAG_IDS:
+                    client.patch(f"dags/{dag_id}", json={"is_paused": False}).raise_for_status()
+                return
+            time.sleep(0.3)
+        log = self.home / "logs" / "components" / "dag-processor.log"
+        raise LocalAirflowError(
+            f"The Dags {', '.join(DAG_IDS)} did not appear within {SECONDS_TO_START} s; last lines of {log}:\n"
+            f"{last_lines(log)}"
+        )
+
+    def stop(self) -> None:
+        """Stop every process of it, tasks included; Ctrl-C does not cut this short."""
+        if self.process is None:
+            return
+        with interrupts_ignored():
+            self.process.terminate()
+            try:
+                self.process.wait(SECONDS_TO_STOP)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process = None
+
+
+@contextlib.contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C for as long as it takes to clear up."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def ui_port() -> int:
+    """Return the port for `make up`: UP_PORT, else 8080, else a free one.
+
+    :raises SettingsError: when UP_PORT is no port, or taken.
+    """
+    asked = os.environ.get("UP_PORT", "")
+    if not asked:
+        if not is_taken(UI_PORT):
+            return UI_PORT
+        other = free_port()
+        print(f"Port {UI_PORT} is taken: using {other}. UP_PORT=... make up chooses another.")
+        return other
+    if not asked.isdecimal() or not 0 < int(asked) < 65536:
+        raise SettingsError(f"UP_PORT={asked!r} is no port: give a number from 1 to 65535.")
+    if is_taken(int(asked)):
+        raise SettingsError(f"UP_PORT={asked} is taken on 127.0.0.1: choose another.")
+    return int(asked)
+
+
+def up(settings: Settings) -> None:
+    """Start Airflow, leave it running, and print how to log in."""
+    airflow = LocalAirflow(settings, port=ui_port(), detached=True, by_the_clock=True)
+    print("Starting Airflow ...", flush=True)
+    airflow.start()
+    try:
+        airflow.wait_until_healthy()
+        with airflow.client() as client:
+            airflow.wait_until_parsed(client)
+    except BaseException:
+        airflow.stop()
+        raise
+    print(f"Airflow is up, on {airflow.warehouse}. `make down` stops it.")
+    print(f"  UI        http://localhost:{airflow.port}")
+    print(f"  user      {USER}")
+    print(f"  password  {airflow.password}")
+
+
+def down(home: Path) -> bool:
+    """Stop the Airflow of this home and wait until it has ended; False when none is running.
+
+    :raises LocalAirflowError: when it does not end.
+    """
+    running = running_state(home)
+    if running is None:
+        return False
+    os.kill(running["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + SECONDS_TO_STOP
+    while running_state(home):
+        if time.monotonic() > deadline:
+            raise LocalAirflowError(f"Airflow (pid {running['pid']}) did not end within {SECONDS_TO_STOP} s.")
+        time.sleep(0.1)
+    print(f"Airflow on {running['warehouse']} is stopped.")
+    return True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=("up", "down"))
+    parser.add_argument("--all", action="store_true", help="stop those on other warehouses too")
+    options = parser.parse_args()
+    try:
+        settings = load_settings()
+        if options.command == "up":
+            up(settings)
+        else:
+            homes = STATE_FOLDER.glob("*/") if options.all else [home_of(settings)]
+            if not sum(down(home) for home in homes):
+                print("No Airflow is running." if options.all else f"No Airflow runs on {settings.warehouse_file}.")
+    except (SettingsError, LocalAirflowError) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted: everything that was started is stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

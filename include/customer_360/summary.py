@@ -1,0 +1,145 @@
+"""What a refresh has made, read from the warehouse and printed for people."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+
+import duckdb
+from rich.console import Console
+
+from include.customer_360.marts import MARTS
+from include.customer_360.settings import Settings
+from include.customer_360.sources import attach_warehouse
+
+SOURCE_ROWS = """
+select
+    (select count(*) from raw.customers) as customers,
+    (select count(*) from raw.transactions) as raw_rows,
+    (select count(*) from core.fct_transactions) as accepted,
+    (select count(*) from core.rejected_transactions) as rejected
+"""
+REJECTED_BY_REASON = "select reject_reason, count(*) from core.rejected_transactions group by all order by 2 desc, 1"
+PUBLISHED_ROWS = "select mart, row_count from ops.publications where dag_run_id = ?"
+VALIDATIONS = """
+select
+    mart,
+    count(*) filter (where passed),
+    count(*),
+    list(check_name || ': observed ' || observed || '; expected ' || expected order by check_name)
+        filter (where not passed)
+from ops.validation_results
+where dag_run_id = ?
+group by mart
+order by mart
+"""
+SEGMENTS = """
+select
+    coalesce(customer_segment, 'no transaction yet'),
+    count(*),
+    avg(lifetime_value),
+    avg(avg_transaction_value),
+    avg(spend_change_pct)
+from marts.customer_360_profile
+group by all
+order by 2 desc, 1
+"""
+
+
+def print_summary(
+    console: Console,
+    settings: Settings,
+    as_of_date: datetime.date,
+    run_id: str,
+    dbt_seconds: Mapping[str, float],
+    audiences: Iterable[Mapping],
+) -> None:
+    """Print the summary of one run.
+
+    :param dbt_seconds: how long dbt took to build each model.
+    :param audiences: what the export tasks returned: campaign, row_count, path.
+    """
+    console.print()
+    if settings.warehouse != "duckdb":
+        console.print(f"Done: the marts of {as_of_date} are in Snowflake; ops.publications has their row counts.")
+        return
+    # Not connected to directly: DuckDB could not tell a file raw.duckdb from the schema raw.
+    with closing(duckdb.connect()) as connection:
+        attach_warehouse(connection, settings.warehouse_file)
+        connection.execute("use warehouse")
+        print_sources(console, connection)
+        print_marts(console, connection, run_id, dbt_seconds)
+        print_segments(console, connection)
+    print_table(
+        console,
+        ("audience", "customers", "file"),
+        [(audience["campaign"], f"{audience['row_count']:,}", audience["path"]) for audience in audiences],
+    )
+    query = "select * from marts.customer_360_profile limit 5"
+    say(console, f"Warehouse: {settings.warehouse_file}. To query it:")
+    say(
+        console,
+        f'  .venv/bin/python -c "import duckdb; duckdb.connect({str(settings.warehouse_file)!r}, read_only=True)'
+        f".sql('{query}').show()\"",
+    )
+
+
+def print_sources(console: Console, connection: duckdb.DuckDBPyConnection) -> None:
+    """Print what became of the raw rows, to the row."""
+    customers, raw_rows, accepted, rejected = connection.execute(SOURCE_ROWS).fetchone()
+    reasons = [f"{count:,} {reason}" for reason, count in connection.execute(REJECTED_BY_REASON).fetchall()]
+    say(
+        console,
+        f"{customers:,} customer rows; {raw_rows:,} transaction rows = {accepted:,} accepted "
+        f"+ {raw_rows - accepted - rejected:,} duplicates + {rejected:,} rejected"
+        + (f" ({', '.join(reasons)})" if reasons else ""),
+    )
+    console.print()
+
+
+def print_marts(
+    console: Console, connection: duckdb.DuckDBPyConnection, run_id: str, dbt_seconds: Mapping[str, float]
+) -> None:
+    """Print rows, seconds and validation checks per mart, and the checks that warn."""
+    rows = dict(connection.execute(PUBLISHED_ROWS, [run_id]).fetchall())
+    checks = {mart: counts for mart, *counts in connection.execute(VALIDATIONS, [run_id]).fetchall()}
+    lines = []
+    for mart in (*sorted(checks.keys() - set(MARTS)), *MARTS):
+        passed, total, _ = checks.get(mart, (0, 0, None))
+        seconds = f"{dbt_seconds[mart]:.1f}" if mart in dbt_seconds else ""
+        lines.append((mart, f"{rows[mart]:,}" if mart in rows else "", seconds, f"{passed} of {total}"))
+    print_table(console, ("mart", "rows", "seconds", "checks passed"), lines)
+    for mart, (_, _, warnings) in checks.items():
+        for warning in warnings or ():
+            say(console, f"Warning, {mart}: {warning}")
+
+
+def print_segments(console: Console, connection: duckdb.DuckDBPyConnection) -> None:
+    """Print customers and averages by segment, of the published marts."""
+    lines = [
+        (segment, f"{customers:,}", *("" if value is None else f"{value:,.2f}" for value in averages))
+        for segment, customers, *averages in connection.execute(SEGMENTS).fetchall()
+    ]
+    (as_of_date,) = connection.execute("select max(as_of_date) from marts.customer_360_profile").fetchone()
+    say(console, f"Published, as of {as_of_date}:")
+    print_table(console, ("segment", "customers", "average LTV", "average ATV", "average spend change %"), lines)
+
+
+def print_table(console: Console, header: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
+    """Print a table as wide as its cells, figures flush right; nothing when it has no line."""
+    if not lines:
+        return
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    for line in (header, tuple("-" * width for width in widths), *lines):
+        cells = [
+            cell.ljust(width) if number == 0 or title == "file" else cell.rjust(width)
+            for number, (cell, width, title) in enumerate(zip(line, widths, header, strict=True))
+        ]
+        say(console, "  ".join(cells).rstrip())
+    console.print()
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,59 @@
+{% macro latest_ingested(relation) -%}
+    {#- One row per transaction_id: the latest ingested. Every other column breaks the tie, so that a rerun keeps the same
+        row. Only the few repeated transactions are sorted: sorting all takes longer than all the rest of the load. -#}
+    with repeated as (
+
+        select transaction_id
+        from {{ relation }}
+        group by transaction_id
+        having count(*) > 1
+
+    ),
+
+    ranked as (
+
+        select
+            *,
+            row_number() over (
+                partition by transaction_id
+                order by
+                    ingested_at desc nulls last,
+                    transaction_date desc,
+                    transaction_amount desc,
+                    customer_id asc,
+                    status asc nulls last,
+                    merchant_category asc,
+                    merchant_name asc nulls last,
+                    channel asc nulls last
+            ) as version_rank
+        from {{ relation }}
+        where transaction_id in (select repeated.transaction_id from repeated)
+
+    )
+
+    select
+        transaction_id,
+        customer_id,
+        transaction_date,
+        transaction_amount,
+        merchant_name,
+        merchant_category,
+        channel,
+        status,
+        ingested_at
+    from {{ relation }}
+    where transaction_id not in (select repeated.transaction_id from repeated)
+    union all
+    select
+        transaction_id,
+        customer_id,
+        transaction_date,
+        transaction_amount,
+        merchant_name,
+        merchant_category,
+        channel,
+        status,
+        ingested_at
+    from ranked
+    where version_rank = 1
+{%- endmacro %}

@@ -1,0 +1,5 @@
+{% macro ratio(numerator, denominator, factor=1) -%}
+    {#- numerator / denominator * factor, in double, rounded and stored as decimal(18,4); null when the denominator is 0.
+        Unrounded doubles differ with summation order, and Snowflake's decimal division keeps only a few digits. -#}
+    cast(round(cast({{ numerator }} as double) / nullif(cast({{ denominator }} as double), 0) * {{ factor }}, 4) as decimal(18, 4))
+{%- endmacro %}

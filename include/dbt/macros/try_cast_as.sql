@@ -1,0 +1,13 @@
+{% macro try_cast_as(expression, data_type) -%}
+    {#- The value as data_type, or null where it is not one. dbt.safe_cast is a plain cast on DuckDB. -#}
+    {{ return(adapter.dispatch('try_cast_as')(expression, data_type)) }}
+{%- endmacro %}
+
+{% macro default__try_cast_as(expression, data_type) -%}
+    try_cast({{ expression }} as {{ data_type }})
+{%- endmacro %}
+
+{% macro snowflake__try_cast_as(expression, data_type) -%}
+    {#- Snowflake's try_cast takes strings only. -#}
+    try_cast(cast({{ expression }} as varchar) as {{ data_type }})
+{%- endmacro %}

@@ -1,0 +1,202 @@
+{#- The other marts are held against core.fct_transactions; here they are held against each other, without the fact. -#}
+{% import 'validations/checks.jinja' as validation with context -%}
+{#- Lowest and highest change in % against what is published. -#}
+{% set row_count_limits = (-5, 10) -%}
+{% set lifetime_value_limits = (-5, 25) -%}
+{% set lowest_email_pct = 95 -%}
+{% set shared_columns = {
+    'customers': [
+        'customer_key', 'first_name', 'last_name', 'email', 'age', 'state', 'city', 'employment_status', 'card_type',
+        'credit_limit', 'account_open_date', 'marketing_opt_in',
+    ],
+    'ltv': [
+        'lifetime_value', 'total_transactions', 'customer_age_days', 'avg_spend_per_day', 'first_transaction_date',
+        'last_transaction_date', 'customer_segment',
+    ],
+    'atv': [
+        'avg_transaction_value', 'transaction_value_stddev', 'min_transaction_value', 'max_transaction_value',
+        'median_transaction_value', 'spending_consistency', 'customer_segment',
+    ],
+    'segments': [
+        'customer_segment', 'segment_assigned_date', 'tenure_months', 'spend_last_90_days', 'spend_prior_90_days',
+        'spend_change_pct', 'avg_monthly_spend', 'travel_spend_pct', 'necessities_spend_pct',
+    ],
+} -%}
+{% set checks = {
+    'profile_one_row_per_customer': 'one row for every customer of int_customers, none besides',
+    'profile_covers_existing_customers': 'exactly the customers of core.dim_customer that exist at as_of_date',
+    'profile_agrees_with_customers': 'names, account and card are those of int_customers',
+    'profile_agrees_with_ltv': 'every shared column equals metric_customer_ltv',
+    'profile_agrees_with_atv': 'every shared column equals metric_avg_transaction_value',
+    'profile_average_recomputes': 'avg_transaction_value is lifetime_value / total_transactions',
+    'profile_agrees_with_segments': 'every shared column equals customer_segments',
+    'profile_agrees_with_mom': 'the months add up to lifetime_value, or to less with spend in the month in progress',
+    'profile_key_in_dim_customer': 'customer_key is a version of the same customer in core.dim_customer',
+    'profile_account_age_recomputes': 'account_age_days are the days from account_open_date to as_of_date',
+    'profile_recency_recomputes': 'days_since_last_transaction and recency_status follow from last_transaction_date',
+    'profile_days_since_not_negative': 'no transaction after as_of_date',
+    'profile_spending_profile_recomputes': 'spending_profile follows from travel and necessities_spend_pct',
+    'profile_campaign_flags_match_segment': 'the flag of its segment is set, and no other',
+} -%}
+
+with mart as (
+
+    select * from {{ run_schema }}.customer_360_profile
+
+),
+
+customers as (
+
+    select * from {{ run_schema }}.int_customers
+
+),
+
+segments as (
+
+    select * from {{ run_schema }}.customer_segments
+
+),
+
+ltv as (
+
+    select * from {{ run_schema }}.metric_customer_ltv
+
+),
+
+atv as (
+
+    select * from {{ run_schema }}.metric_avg_transaction_value
+
+),
+
+mom as (
+
+    select
+        customer_id,
+        sum(monthly_spend) as monthly_spend
+    from {{ run_schema }}.metric_mom_spend_change
+    group by customer_id
+
+),
+
+active as (
+
+    select customer_id
+    from ltv
+    where total_transactions > 0
+
+),
+
+{{ validation.presence() }},
+
+{{ validation.drift('customer_360_profile') }},
+
+faults as (
+
+    select
+        presence.customer_id,
+        presence.in_mart <> presence.in_customers or presence.in_mart > 1 as profile_one_row_per_customer,
+        (presence.in_mart > 0) <> (presence.in_existing > 0) as profile_covers_existing_customers,
+        {%- for other, columns in shared_columns.items() %}
+        mart.customer_id is not null
+        and (
+            {{ other }}.customer_id is null
+            {%- for column in columns %}
+            or mart.{{ column }} is distinct from {{ other }}.{{ column }}
+            {%- endfor %}
+            {%- if other == 'customers' %}
+            or mart.full_name is distinct from
+            nullif(trim(coalesce(customers.first_name, '') || ' ' || coalesce(customers.last_name, '')), '')
+            {%- endif %}
+        ) as profile_agrees_with_{{ other }},
+        {%- endfor %}
+        mart.customer_id is not null
+        and {{ validation.differs(
+            'mart.avg_transaction_value', validation.ratio('mart.lifetime_value', 'mart.total_transactions')
+        ) }} as profile_average_recomputes,
+        mart.customer_id is not null
+        and not coalesce(
+            case
+                when mart.last_transaction_date >= {{ validation.complete_before }}
+                    then coalesce(mom.monthly_spend, 0) < mart.lifetime_value
+                else coalesce(mom.monthly_spend, 0) = mart.lifetime_value
+            end,
+            false
+        ) as profile_agrees_with_mom,
+        mart.customer_id is not null
+        and dim_customer.customer_key is null as profile_key_in_dim_customer,
+        mart.account_age_days is distinct from datediff('day', mart.account_open_date, {{ validation.as_of }})
+            as profile_account_age_recomputes,
+        mart.customer_id is not null
+        and (
+            mart.days_since_last_transaction
+            is distinct from datediff('day', mart.last_transaction_date, {{ validation.as_of }})
+            or mart.recency_status is distinct from case
+                when mart.days_since_last_transaction <= 30 then 'Active (30 days)'
+                when mart.days_since_last_transaction <= 60 then 'Recent (60 days)'
+                when mart.days_since_last_transaction <= 90 then 'At Risk (90 days)'
+                else 'Inactive (90+ days)'
+            end
+        ) as profile_recency_recomputes,
+        coalesce(mart.days_since_last_transaction < 0, false) as profile_days_since_not_negative,
+        mart.customer_id is not null
+        and mart.spending_profile is distinct from case
+            when mart.travel_spend_pct >= 25 then 'Travel-Focused'
+            when mart.necessities_spend_pct >= 60 then 'Necessity-Focused'
+            else 'Balanced'
+        end as profile_spending_profile_recomputes,
+        mart.customer_id is not null
+        and (
+            mart.eligible_for_retention_campaign is distinct from (coalesce(mart.customer_segment, '') = 'Declining')
+            or mart.eligible_for_onboarding_campaign
+            is distinct from (coalesce(mart.customer_segment, '') = 'New & Growing')
+            or mart.eligible_for_premium_campaign
+            is distinct from (coalesce(mart.customer_segment, '') = 'High-Value Travelers')
+        ) as profile_campaign_flags_match_segment
+    from presence
+    left join mart on presence.customer_id = mart.customer_id
+    left join customers on presence.customer_id = customers.customer_id
+    left join ltv on presence.customer_id = ltv.customer_id
+    left join atv on presence.customer_id = atv.customer_id
+    left join segments on presence.customer_id = segments.customer_id
+    left join mom on presence.customer_id = mom.customer_id
+    left join core.dim_customer as dim_customer
+        on mart.customer_key = dim_customer.customer_key and mart.customer_id = dim_customer.customer_id
+
+),
+
+tally as (
+
+    {{ validation.tally('faults', checks) }}
+
+),
+
+emails as (
+
+    select {{ validation.ratio("sum(case when email like '%@%' then 1 else 0 end)", 'count(*)', 100) }} as email_pct
+    from mart
+
+),
+
+final as (
+
+    {{ validation.fault_checks('tally', checks) }}
+    union all
+    {{ validation.stamp_check('profile_stamped_with_as_of_date', ('as_of_date', 'profile_updated_date')) }}
+    union all
+    select
+        'profile_emails_present' as check_name,
+        'warn' as severity,
+        coalesce(cast(cast(email_pct as decimal(18, 2)) as varchar), 'no') || ' % of customers have an email address'
+            as observed,
+        'at least {{ lowest_email_pct }} %' as expected,
+        coalesce(email_pct >= {{ lowest_email_pct }}, false) as passed
+    from emails
+    union all
+    {{ validation.drift_check('profile_row_count_near_published', 'row_count', *row_count_limits) }}
+    union all
+    {{ validation.drift_check('profile_lifetime_value_near_published', 'lifetime_value', *lifetime_value_limits) }}
+
+)
+
+select * from final

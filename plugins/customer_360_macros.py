@@ -1,0 +1,39 @@
+"""Template macros: which business date a run is for, and the schema it builds in.
+
+In templates: `macros.customer_360.as_of_date(dag_run, params)` and `macros.customer_360.run_schema(dag_run, params)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+from include.customer_360.as_of_date import decide_as_of_date
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import DagRunProtocol
+
+
+def as_of_date(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
+    """Return the as_of_date of a run, YYYY-MM-DD.
+
+    :raises ValueError: see `decide_as_of_date`.
+    """
+    return decide_as_of_date(
+        dag_run.partition_key, params.get("as_of_date"), dag_run.run_after, dag_run.start_date
+    ).isoformat()
+
+
+def run_schema(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
+    """Return the schema this run builds in: the date for people, the run's hash to keep two runs of a date apart."""
+    run_hash = hashlib.sha256(dag_run.run_id.encode()).hexdigest()[:8]
+    return f"marts_run_{as_of_date(dag_run, params).replace('-', '')}_{run_hash}"
+
+
+class Customer360Macros(AirflowPlugin):
+    """Registers the macros under `macros.customer_360`."""
+
+    name = "customer_360"
+    macros = (as_of_date, run_schema)

@@ -1,0 +1,200 @@
+"""The operator that leaves a campaign's audience, as CSV with a manifest, where its users pick it up."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.sql.operators.sql import BaseSQLOperator
+from airflow.sdk import ObjectStoragePath
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
+
+    from include.customer_360.campaigns import Campaign
+
+PROFILE = "marts.customer_360_profile"
+# DuckDB and Snowflake both answer these two; Snowflake keeps names in upper case.
+PROFILE_EXISTS = """
+select count(*) from information_schema.tables
+where lower(table_schema) = 'marts' and lower(table_name) = 'customer_360_profile'
+"""
+PUBLISHED_AS_OF_DATES = f"select distinct as_of_date from {PROFILE} order by as_of_date"
+
+AUDIENCE = "audience.csv"
+MANIFEST = "manifest.json"
+TEMPORARY = ".tmp"
+
+
+class ExportAudienceOperator(BaseSQLOperator):
+    """Write one campaign's audience to `<export root>/<campaign>/as_of_date=YYYY-MM-DD/`.
+
+    `audience.csv` comes first and `manifest.json` last: a reader that finds a manifest finds the audience it describes.
+    The same published marts give the same bytes of `audience.csv`.
+
+    :param campaign: its settings; the template include/sql/exports/<name>.sql finds them as `campaign`.
+        The Dag's template_searchpath holds include/sql.
+    :param export_root: a folder or any ObjectStoragePath URI (templated).
+    :param as_of_date: YYYY-MM-DD, or empty for the date that is published (templated).
+    :raises AirflowSkipException: when the published marts are newer than as_of_date.
+    :raises AirflowFailException: when there are no published marts of as_of_date; a retry would not help.
+    :raises AirflowException: when the export root cannot be written, or the marts are published anew while read.
+    """
+
+    template_fields: Sequence[str] = ("sql", "as_of_date", "export_root", *BaseSQLOperator.template_fields)
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
+
+    def __init__(
+        self,
+        *,
+        campaign: Campaign,
+        export_root: str,
+        as_of_date: str = "",
+        conn_id: str = "warehouse",
+        **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
+    ) -> None:
+        # Read-only: DuckDB would otherwise create a missing warehouse. Snowflake's hook ignores it.
+        super().__init__(conn_id=conn_id, hook_params={"read_only": True}, **kwargs)
+        self.campaign = campaign
+        self.export_root = export_root
+        self.as_of_date = as_of_date
+        self.sql = campaign.template
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Render the template fields, with the campaign's settings within the templates' reach."""
+        super().render_template_fields({**context, "campaign": self.campaign}, jinja_env)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Export the audience; returns the manifest and the path of the CSV."""
+        as_of_date, columns, rows = self._read_audience(self._requested_as_of_date())
+        content = audience_csv(columns, rows)
+        manifest = {
+            "campaign": self.campaign.name,
+            "owner": self.campaign.owner,
+            "as_of_date": as_of_date.isoformat(),
+            "dag_run_id": context["dag_run"].run_id,
+            "row_count": len(rows),
+            "columns": columns,
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        try:
+            folder = ObjectStoragePath(self.export_root) / self.campaign.name / f"as_of_date={as_of_date}"
+            write_audience(folder, content, manifest)
+        # What a path raises for a folder or bucket (OSError), an unknown scheme and a bucket's missing provider.
+        except (OSError, ValueError, ImportError) as error:
+            raise AirflowException(
+                f"The audience {self.campaign.name!r} cannot be written under the export root {self.export_root!r}: "
+                f"{error}. Correct EXPORT_ROOT or the rights on it, then clear this task."
+            ) from error
+        path = str(folder / AUDIENCE)
+        if not rows:
+            self.log.warning("The audience %r of %s is empty: %s", self.campaign.name, as_of_date, path)
+        self.log.info("%d customers in %s", len(rows), path)
+        return {"path": path, **manifest}
+
+    def _requested_as_of_date(self) -> datetime.date | None:
+        if not self.as_of_date:
+            return None
+        try:
+            return datetime.date.fromisoformat(self.as_of_date)
+        except ValueError:
+            raise AirflowFailException(
+                f"as_of_date {self.as_of_date!r} is no date: run again with one like 2026-03-31, "
+                "or with none for what is published."
+            ) from None
+
+    def _read_audience(self, requested: datetime.date | None) -> tuple[datetime.date, list[str], list[tuple[Any, ...]]]:
+        with closing(self.get_db_hook().get_conn()) as connection, closing(connection.cursor()) as cursor:
+            published = self._published_as_of_date(cursor, requested)
+            if requested and published > requested:
+                raise AirflowSkipException(
+                    f"The published marts are of {published}, newer than {requested}: nothing exported."
+                )
+            if requested and published < requested:
+                raise AirflowFailException(
+                    f"The published marts are of {published}, older than {requested}: "
+                    f"run customer_360_refresh for {requested}, which publishes it and starts this export."
+                )
+            self.log.info("Reading the audience as of %s:\n%s", published, self.sql)
+            cursor.execute(self.sql)
+            columns = [column[0].lower() for column in cursor.description]
+            rows = cursor.fetchall()
+            # Snowflake lets a publication in between two statements.
+            if self._published_as_of_date(cursor, requested) != published:
+                raise AirflowException(f"{PROFILE} was published anew while it was read: clear this task.")
+        return published, columns, rows
+
+    def _published_as_of_date(self, cursor: Any, requested: datetime.date | None) -> datetime.date:  # noqa: ANN401 - DB-API
+        wanted = f"an audience as of {requested}" if requested else "an audience"
+        next_step = f"run customer_360_refresh{f' for {requested}' if requested else ''} first."
+        cursor.execute(PROFILE_EXISTS)
+        if cursor.fetchone() == (0,):
+            raise AirflowFailException(
+                f"{wanted} needs {PROFILE}, which connection {self.conn_id!r} does not have: {next_step}"
+            )
+        cursor.execute(PUBLISHED_AS_OF_DATES)
+        dates = [as_of_date for (as_of_date,) in cursor.fetchall()]
+        if len(dates) != 1:
+            found = " and ".join(map(str, dates)) or "no customer"
+            raise AirflowFailException(f"{wanted} needs {PROFILE} of one date, but it holds {found}: {next_step}")
+        return dates[0]
+
+
+def audience_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return header and rows as CSV: UTF-8, RFC 4180 quoting, lines ending in a line feed.
+
+    Decimals keep their scale, dates are YYYY-MM-DD, booleans true and false, NULL is empty.
+    """
+    lines = [columns, *rows]
+    return "".join(",".join(_field(value) for value in line) + "\n" for line in lines).encode()
+
+
+def _field(value: object) -> str:
+    text = _text(value)
+    # Not csv.writer: until Python 3.13 it leaves a lone carriage return bare, so bytes would depend on the version.
+    return '"' + text.replace('"', '""') + '"' if any(character in text for character in ',"\r\n') else text
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case Decimal():
+            return format(value, "f")
+        case datetime.date():
+            return value.isoformat()
+        case _:
+            return str(value)
+
+
+def write_audience(folder: ObjectStoragePath, content: bytes, manifest: dict[str, Any]) -> None:
+    """Put audience and manifest into `folder` so that a manifest never stands beside an audience it does not describe.
+
+    Temporary files of writes that were killed are removed at the end.
+
+    :raises OSError: when the folder cannot be written; what was there stays readable.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    audience_path, manifest_path = folder / AUDIENCE, folder / MANIFEST
+    attempt = uuid.uuid4().hex
+    new_audience = folder / f".{AUDIENCE}.{attempt}{TEMPORARY}"
+    new_manifest = folder / f".{MANIFEST}.{attempt}{TEMPORARY}"
+    new_audience.write_bytes(content)
+    new_manifest.write_bytes((json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    if manifest_path.exists() and manifest["sha256"] not in manifest_path.read_text(encoding="utf-8"):
+        manifest_path.unlink()
+    new_audience.move(audience_path)
+    new_manifest.move(manifest_path)
+    for leftover in [path for path in folder.iterdir() if path.name.endswith(TEMPORARY)]:
+        leftover.unlink()

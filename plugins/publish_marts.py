@@ -1,0 +1,162 @@
+"""Puts the validated marts of a run in front of their readers, and clears away what runs leave behind."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.sql.operators.sql import BaseSQLOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from include.customer_360.assets import PUBLISHED
+from include.customer_360.marts import INTERMEDIATE, MARTS, MARTS_WITH_LIFETIME_VALUE
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+KEEP_FAILED_RUNS = datetime.timedelta(days=7)
+"""How long the run schema of a failed run stays for inspection, counted from its last validation."""
+
+
+class PublishMartsOperator(BaseSQLOperator):
+    """Publish the marts of `run_schema` as schema marts, atomically, and emit the asset for partition as_of_date.
+
+    Skipped, without an asset event, when newer marts are published: a backfill never takes readers back in time.
+    Returns (XCom) the number of rows per mart.
+
+    :param run_schema: the schema that this run built and validated its marts in.
+    :param as_of_date: the run's business date, YYYY-MM-DD.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "run_schema", "as_of_date", "dag_run_id", "published_at", "sql")
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
+    ui_color = "#cfe3f5"
+
+    def __init__(
+        self,
+        *,
+        run_schema: str,
+        as_of_date: str,
+        dag_run_id: str = "{{ run_id }}",
+        conn_id: str = "warehouse",
+        **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
+    ) -> None:
+        super().__init__(conn_id=conn_id, outlets=[PUBLISHED], **kwargs)
+        self.run_schema = run_schema
+        self.as_of_date = as_of_date
+        self.dag_run_id = dag_run_id
+        self.published_at = "{{ macros.datetime.utcnow().isoformat(sep=' ') }}"
+        self.sql = "publish/publish.sql"
+
+    def render_template(
+        self,
+        content: Any,  # noqa: ANN401 - as in BaseOperator
+        context: Context,
+        *args: Any,  # noqa: ANN401 - as in BaseOperator
+        **kwargs: Any,  # noqa: ANN401 - as in BaseOperator
+    ) -> Any:  # noqa: ANN401 - as in BaseOperator
+        own = {
+            "marts": MARTS,
+            "intermediate": INTERMEDIATE,
+            "marts_with_lifetime_value": MARTS_WITH_LIFETIME_VALUE,
+            "run_schema": self.run_schema,
+            "as_of_date": self.as_of_date,
+            "dag_run_id": self.dag_run_id,
+            "published_at": self.published_at,
+        }
+        return super().render_template(content, {**context, **own}, *args, **kwargs)
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Publish.
+
+        :raises AirflowSkipException: when the published marts are of a later date than this run's.
+        """
+        hook = self.get_db_hook()
+        with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+            published = _published_as_of_date(cursor)
+            if published and published > datetime.date.fromisoformat(self.as_of_date):
+                raise AirflowSkipException(
+                    f"The published marts are of {published}, newer than this run's {self.as_of_date}: they stay. "
+                    f"marts.customer_360_history has {self.as_of_date}."
+                )
+            for statement in hook.split_sql_string(self.sql):
+                cursor.execute(statement)
+            cursor.execute(
+                f"select mart, row_count from ops.publications where dag_run_id = {hook.placeholder} "
+                f"and published_at = {hook.placeholder}",
+                (self.dag_run_id, datetime.datetime.fromisoformat(self.published_at)),
+            )
+            rows = dict(cursor.fetchall())
+        self.log.info("Published %s as schema marts: %s", self.as_of_date, rows)
+        context["outlet_events"][PUBLISHED].add_partitions(self.as_of_date)
+        return rows
+
+
+class DropRunSchemasOperator(BaseSQLOperator):
+    """Drop the run schemas that nobody needs any more.
+
+    Those are this run's own; those that earlier runs of the same date left; and those whose last validation is older
+    than KEEP_FAILED_RUNS. The schema of a run that is still under way is never touched.
+    Returns (XCom) the names of the dropped schemas.
+
+    :param run_schema: the schema of this run.
+    :param as_of_date: the run's business date, YYYY-MM-DD.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "run_schema", "as_of_date")
+
+    def __init__(
+        self,
+        *,
+        run_schema: str,
+        as_of_date: str,
+        conn_id: str = "warehouse",
+        **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
+    ) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.run_schema = run_schema
+        self.as_of_date = as_of_date
+
+    def execute(self, context: Context) -> list[str]:
+        """Drop them; a failure leaves the rest for the next run."""
+        keep_after = datetime.datetime.now(datetime.UTC).replace(tzinfo=None) - KEEP_FAILED_RUNS
+        hook = self.get_db_hook()
+        with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(
+                "select results.run_schema, results.as_of_date, results.dag_run_id, max(results.checked_at) "
+                "from ops.validation_results as results "
+                "inner join information_schema.schemata as schemata "
+                "on lower(schemata.schema_name) = lower(results.run_schema) "
+                "group by 1, 2, 3 order by 1"
+            )
+            left_behind = [
+                run_schema
+                for run_schema, as_of_date, dag_run_id, last_checked in cursor.fetchall()
+                if run_schema == self.run_schema
+                or (
+                    (as_of_date.isoformat() == self.as_of_date or last_checked < keep_after)
+                    and not self._under_way(context, dag_run_id)
+                )
+            ]
+            for run_schema in left_behind:
+                cursor.execute(f"drop schema if exists {run_schema} cascade")
+                self.log.info("Dropped schema %s", run_schema)
+        return left_behind
+
+    def _under_way(self, context: Context, dag_run_id: str) -> bool:
+        return context["ti"].get_dr_count(self.dag_id, run_ids=[dag_run_id], states=["queued", "running"]) > 0
+
+
+def _published_as_of_date(cursor: Any) -> datetime.date | None:  # noqa: ANN401 - DB-API
+    """Return the date of the marts that readers see, whoever put them there; None when there are none."""
+    cursor.execute(
+        "select count(*) from information_schema.tables "
+        "where lower(table_schema) = 'marts' and lower(table_name) = 'customer_360_profile'"
+    )
+    if cursor.fetchone()[0] == 0:
+        return None
+    cursor.execute("select max(as_of_date) from marts.customer_360_profile")
+    return cursor.fetchone()[0]

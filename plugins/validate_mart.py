@@ -1,0 +1,222 @@
+"""Holds a mart of one run against what it was made from, before anyone reads it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jinja2
+from airflow.providers.common.sql.operators.sql import BaseSQLOperator, SQLCheckResult
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from include.customer_360.settings import SQL_TEMPLATES
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+RESULT_COLUMNS = (
+    "dag_run_id",
+    "mart",
+    "as_of_date",
+    "run_schema",
+    "check_name",
+    "severity",
+    "observed",
+    "expected",
+    "passed",
+    "checked_at",
+)
+
+
+class ValidationFailed(AirflowFailException):
+    """A mart is not true to its sources. Trying again with the same rows fails again, so there is no retry."""
+
+
+class ValidationNotRun(AirflowException):
+    """The validation SQL could not be executed, for example because the run's schema is gone."""
+
+
+def render_validation(
+    mart: str, *, run_schema: str, as_of_date: str, accept_drift: bool = False, freshness_severity: str = "error"
+) -> str:
+    """Return the SQL that validates `mart` (or `sources`) as built in `run_schema` for `as_of_date` (YYYY-MM-DD)."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(SQL_TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+    )
+    variables = _template_variables(run_schema, as_of_date, accept_drift, freshness_severity)
+    return environment.get_template(f"validations/{mart}.sql").render(variables)
+
+
+def _template_variables(
+    run_schema: str, as_of_date: str, accept_drift: bool | str, freshness_severity: str
+) -> dict[str, Any]:
+    return {
+        "run_schema": run_schema,
+        "as_of_date": as_of_date,
+        # A templated field arrives as text: "True", "False".
+        "accept_drift": str(accept_drift).lower() == "true",
+        "freshness_severity": freshness_severity,
+    }
+
+
+class ValidateMartOperator(BaseSQLOperator):
+    """Run `validations/<mart>.sql`, log its checks, keep them in ops.validation_results, fail on a failed error check.
+
+    The SQL returns one row per check: check_name, severity (`error` or `warn`), observed, expected, passed. It may use
+    `run_schema`, `as_of_date`, `accept_drift` and `freshness_severity`: this operator's own, already rendered.
+    Returns (XCom) `{"passed": n, "warned": n, "failed": n}`.
+
+    :param mart: the mart, which is also the template's name, or `sources`.
+    :param run_schema: the schema that this run built its marts in.
+    :param as_of_date: the run's business date, YYYY-MM-DD.
+    :param accept_drift: a changed row count or total against what is published is a warning, no error.
+    :param freshness_severity: `error` or `warn`, for sources older than as_of_date.
+    :param dag_run_id: the run under which the results are kept; the same run's earlier results are replaced.
+    """
+
+    # In this order: the SQL uses the fields before it.
+    template_fields: Sequence[str] = (
+        "conn_id",
+        "run_schema",
+        "as_of_date",
+        "accept_drift",
+        "freshness_severity",
+        "dag_run_id",
+        "sql",
+    )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
+    ui_color = "#d4ecd4"
+
+    def __init__(
+        self,
+        *,
+        mart: str,
+        run_schema: str,
+        as_of_date: str,
+        accept_drift: bool | str = False,
+        freshness_severity: str = "error",
+        dag_run_id: str = "{{ run_id }}",
+        conn_id: str = "warehouse",
+        **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
+    ) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.mart = mart
+        self.run_schema = run_schema
+        self.as_of_date = as_of_date
+        self.accept_drift = accept_drift
+        self.freshness_severity = freshness_severity
+        self.dag_run_id = dag_run_id
+        self.sql = f"validations/{mart}.sql"
+
+    def render_template(
+        self,
+        content: Any,  # noqa: ANN401 - as in BaseOperator
+        context: Context,
+        jinja_env: jinja2.Environment | None = None,
+        seen_oids: set[int] | None = None,
+    ) -> Any:  # noqa: ANN401 - as in BaseOperator
+        variables = _template_variables(self.run_schema, self.as_of_date, self.accept_drift, self.freshness_severity)
+        return super().render_template(content, {**context, **variables}, jinja_env, seen_oids)
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Run the checks.
+
+        :raises ValidationFailed: when a check of severity error failed, or no check came back.
+        :raises ValidationNotRun: when the SQL itself fails.
+        """
+        hook = self.get_db_hook()
+        with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+            for statement in hook.split_sql_string((SQL_TEMPLATES / "publish" / "ops_tables.sql").read_text()):
+                cursor.execute(statement)
+            self.check_results = self._run_checks(cursor)
+            self._keep_results(cursor, hook.placeholder)
+
+        failed = [check for check in self.check_results if not check.success and check.severity != "warn"]
+        warned = [check for check in self.check_results if not check.success and check.severity == "warn"]
+        self.log.info(
+            "Validation of %s for %s in %s:\n%s",
+            self.mart,
+            self.as_of_date,
+            self.run_schema,
+            _as_table(self.check_results),
+        )
+        if not self.check_results:
+            raise ValidationFailed(
+                f"The validation of {self.mart} returned no check: see that include/sql/validations/{self.mart}.sql "
+                "selects one row per check."
+            )
+        if failed:
+            raise ValidationFailed(self._what_failed(failed))
+        return {
+            "passed": len(self.check_results) - len(warned),
+            "warned": len(warned),
+            "failed": 0,
+        }
+
+    def _run_checks(self, cursor: Any) -> list[SQLCheckResult]:  # noqa: ANN401 - DB-API
+        try:
+            cursor.execute(self.sql)
+            rows = cursor.fetchall()
+        except Exception as error:
+            raise ValidationNotRun(
+                f"The validation SQL of {self.mart} could not run on schema {self.run_schema}: {error}\n"
+                f"If a table is missing, start a new run for as_of_date {self.as_of_date}, which builds it again."
+            ) from error
+        return [
+            SQLCheckResult(
+                name=check_name,
+                check_type="validation",
+                success=passed is True,
+                severity=severity,
+                table=self.mart,
+                expected=expected,
+                actual=observed,
+            )
+            for check_name, severity, observed, expected, passed in rows
+        ]
+
+    def _keep_results(self, cursor: Any, placeholder: str) -> None:  # noqa: ANN401 - DB-API
+        checked_at = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+        run = (self.dag_run_id, self.mart, datetime.date.fromisoformat(self.as_of_date), self.run_schema)
+        rows = [
+            (*run, check.name, check.severity, check.actual, check.expected, check.success, checked_at)
+            for check in self.check_results
+        ]
+        cursor.execute("begin")
+        cursor.execute(
+            f"delete from ops.validation_results where dag_run_id = {placeholder} and mart = {placeholder}",
+            (self.dag_run_id, self.mart),
+        )
+        if rows:
+            cursor.executemany(
+                f"insert into ops.validation_results ({', '.join(RESULT_COLUMNS)}) "
+                f"values ({', '.join([placeholder] * len(RESULT_COLUMNS))})",
+                rows,
+            )
+        cursor.execute("commit")
+
+    def _what_failed(self, failed: list[SQLCheckResult]) -> str:
+        checks = "\n".join(f"- {check.name}: observed {check.actual}; expected {check.expected}" for check in failed)
+        return (
+            f"{self.mart} in {self.run_schema} for {self.as_of_date} failed {len(failed)} of {len(self.check_results)} "
+            f"checks; nothing is published.\n{checks}\n"
+            f"The run's tables stay in {self.run_schema}; the SQL is under this task's Rendered Template. Correct the "
+            f"source or the model, then start a new run for as_of_date {self.as_of_date}. If another run loaded core "
+            "meanwhile, a new run is enough; a wanted change of size goes through with accept_drift."
+        )
+
+
+def _as_table(checks: list[SQLCheckResult]) -> str:
+    """Return the checks as lines: PASS, WARN or FAIL, name, observed, expected."""
+    rows = [("", "check", "observed", "expected")]
+    for check in checks:
+        verdict = "PASS" if check.success else "WARN" if check.severity == "warn" else "FAIL"
+        rows.append((verdict, check.name, str(check.actual), str(check.expected)))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
+    )

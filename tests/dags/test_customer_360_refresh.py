@@ -1,0 +1,199 @@
+"""The Dag customer_360_refresh as Airflow loads it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG, CronPartitionTimetable
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.utils.dag_cycle_tester import check_cycle
+
+from include.customer_360.assets import PUBLISHED
+from include.customer_360.marts import MARTS
+from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
+
+NEW_YORK = ZoneInfo("America/New_York")
+DAGS = PROJECT_ROOT / "dags"
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    return DagBag(DAGS)
+
+
+@pytest.fixture(scope="module")
+def dag(bag: DagBag) -> DAG:
+    return bag.dags["customer_360_refresh"]
+
+
+def test_the_project_has_two_dags_and_all_import(bag: DagBag) -> None:
+    assert bag.import_errors == {}
+    assert set(bag.dags) == {"customer_360_refresh", "campaign_exports"}
+
+
+def test_no_dag_has_a_cycle(bag: DagBag) -> None:
+    for dag in bag.dags.values():
+        check_cycle(dag)
+
+
+def test_every_task_has_an_owner_a_timeout_and_its_dag_tags_and_notes(bag: DagBag) -> None:
+    for dag in bag.dags.values():
+        assert "customer-360" in dag.tags
+        assert "fail" in dag.doc_md
+        for task in dag.tasks:
+            assert task.owner != "airflow", task.task_id
+            assert task.execution_timeout, task.task_id
+
+
+def partitions(dag: DAG, first: str, last: str) -> dict[str, datetime.datetime]:
+    """Return when each partition's cron tick is, by partition key."""
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
+    infos = timetable.iter_partition_dagrun_infos(
+        earliest=datetime.datetime.fromisoformat(f"{first}T00:00:00+00:00"),
+        latest=datetime.datetime.fromisoformat(f"{last}T23:59:59+00:00"),
+    )
+    return {info.partition_key: info.run_after for info in infos}
+
+
+def test_it_runs_at_three_in_new_york_for_the_day_before(dag: DAG) -> None:
+    assert isinstance(dag.timetable, CronPartitionTimetable)
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
+    three_in_the_morning = datetime.datetime(2026, 11, 22, 3, tzinfo=NEW_YORK)
+    assert timetable._get_partition_info(timetable._align_to_next(three_in_the_morning))[1] == "2026-11-21"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "utc_hours"),
+    [
+        ("2026-03-06", "2026-03-09", [8, 8, 7, 7]),  # clocks go forward on 8 March
+        ("2026-10-30", "2026-11-02", [7, 7, 8, 8]),  # and back on 1 November
+    ],
+)
+def test_daylight_saving_moves_no_run_and_loses_no_day(dag: DAG, first: str, last: str, utc_hours: list[int]) -> None:
+    ticks = partitions(dag, first, last)
+    start = datetime.date.fromisoformat(first)
+    assert list(ticks) == [(start + timedelta(days=day)).isoformat() for day in range(4)]
+    assert [tick.astimezone(NEW_YORK).hour for tick in ticks.values()] == [3, 3, 3, 3]
+    assert [tick.astimezone(datetime.UTC).hour for tick in ticks.values()] == utc_hours
+
+
+def test_a_new_deployment_waits_for_the_next_three_in_the_morning(dag: DAG) -> None:
+    assert dag.catchup is False
+    assert dag.start_date is None
+    assert dag.max_active_runs == 1
+
+
+def test_the_form_asks_for_a_date_and_takes_none(dag: DAG) -> None:
+    assert dag.params["as_of_date"] is None
+    assert dag.params.get_param("as_of_date").schema["format"] == "date"
+    assert dag.params.get_param("as_of_date").schema["type"] == ["null", "string"]
+    assert dag.params["accept_drift"] is False
+    assert dag.params["full_refresh"] is False
+
+
+def groups_of(dag: DAG) -> set[str]:
+    return {group_id.rsplit(".", 1)[-1] for group_id in dag.task_group_dict}
+
+
+def test_the_graph_shows_the_layers_as_groups(dag: DAG) -> None:
+    assert groups_of(dag) >= {"staging", "core", "intermediate", "marketing", "customer_analytics", "validate_marts"}
+
+
+@pytest.mark.parametrize("mart", MARTS)
+def test_each_mart_is_built_then_validated_then_published(dag: DAG, mart: str) -> None:
+    validation = dag.get_task(f"validate_marts.validate_{mart}")
+    built = {task_id.rsplit(".", 1)[-1] for task_id in validation.upstream_task_ids}
+    assert mart in built
+    assert "publish" in validation.get_flat_relative_ids(upstream=False)
+
+
+def test_nothing_is_published_before_history_and_every_validation(dag: DAG) -> None:
+    before = dag.get_task("publish").get_flat_relative_ids(upstream=True)
+    assert {f"validate_marts.validate_{mart}" for mart in MARTS} | {"write_history", "validate_sources"} <= before
+    assert dag.get_task("publish").trigger_rule == "all_success"
+
+
+def test_only_publish_emits_the_asset(dag: DAG) -> None:
+    assert {task.task_id for task in dag.tasks if task.outlets} == {"publish"}
+    assert dag.get_task("publish").outlets == [PUBLISHED]
+
+
+@pytest.mark.parametrize("group", ["load_core", "build_marts"])
+def test_a_dbt_build_is_tried_once_with_its_data_tests(dag: DAG, group: str) -> None:
+    producer = dag.get_task(f"{group}.dbt_producer_watcher")
+    assert producer.retries == 0
+    assert producer.dbt_cmd_flags[:2] == ["--resource-type", "test"]
+    assert "unit_test" not in producer.dbt_cmd_flags
+    assert producer.pool == "warehouse"
+
+
+def test_every_watcher_waits_for_its_build_and_is_never_built_again_without_tests(dag: DAG) -> None:
+    for group in ("load_core", "build_marts"):
+        watchers = [task for task in dag.tasks if task.task_id.startswith(f"{group}.models")]
+        assert watchers
+        for watcher in watchers:
+            assert f"{group}.dbt_producer_watcher" in watcher.get_flat_relative_ids(upstream=True)
+            assert watcher.retries == 0
+            assert watcher.trigger_rule == "none_failed"
+
+
+def test_what_opens_the_warehouse_takes_a_slot(dag: DAG) -> None:
+    waiting = {task.task_id for task in dag.tasks if task.pool == "warehouse"}
+    assert waiting == {
+        "validate_sources",
+        "load_core.dbt_producer_watcher",
+        "build_marts.dbt_producer_watcher",
+        *(f"validate_marts.validate_{mart}" for mart in MARTS),
+        "write_history",
+        "publish",
+        "drop_run_schemas",
+    }
+
+
+def test_every_validation_template_exists(dag: DAG) -> None:
+    templates = {path.stem for path in (SQL_TEMPLATES / "validations").glob("*.sql")}
+    assert templates == {*MARTS, "sources"}
+
+
+def test_a_dag_file_imports_within_seconds() -> None:
+    """The bound is Airflow's own, dagbag_import_timeout; benchmarks/README.md has the measured times."""
+    for file in sorted(DAGS.glob("*.py")):
+        subprocess.run(
+            [sys.executable, str(file)], check=True, timeout=30, capture_output=True, env=import_environment()
+        )
+
+
+def import_environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": f"{PROJECT_ROOT}:{PROJECT_ROOT / 'plugins'}"}
+
+
+PARSE_WITHOUT_A_DEPLOYMENT = """
+import os
+from unittest import mock
+
+def unset_is_mocked(name, default=None):
+    return os.environ.get(name) or default or f"MOCKED_{{name.upper()}}_VALUE"
+
+with mock.patch("os.getenv", unset_is_mocked):
+    from airflow.dag_processing.dagbag import DagBag
+    bag = DagBag({folder!r})
+assert bag.import_errors == {{}}, bag.import_errors
+assert len(bag.dags) == 2, bag.dags
+"""
+
+
+def test_the_dags_parse_where_unset_variables_are_mocked() -> None:
+    """As `astro dev parse` does: os.getenv of an unset name returns MOCKED_<NAME>_VALUE."""
+    subprocess.run(
+        [sys.executable, "-c", PARSE_WITHOUT_A_DEPLOYMENT.format(folder=str(DAGS))],
+        check=True,
+        timeout=120,
+        env=import_environment(),
+    )

@@ -1,0 +1,171 @@
+"""The nightly job as its users meet it: real scheduler, real dbt, real DuckDB. The tests build on one another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from include.customer_360.marts import MARTS
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import Deployment
+
+CAMPAIGNS = ("onboarding", "premium", "retention")
+
+
+@pytest.fixture(scope="module")
+def green(deployment: Deployment) -> str:
+    """A first run, for 2026-03-30, which is expected to succeed; its id."""
+    run_id, state = deployment.run(as_of_date="2026-03-30")
+    assert state == "success", deployment.tasks(run_id)
+    deployment.wait_for_export(1)
+    return run_id
+
+
+def test_a_green_run_publishes_every_mart_of_its_date(deployment: Deployment, green: str) -> None:
+    for mart in MARTS:
+        assert deployment.query(f"select distinct cast(as_of_date as varchar) from marts.{mart}") == [("2026-03-30",)]
+    in_profile = deployment.query("select count(*), count(distinct customer_id) from marts.customer_360_profile")
+    assert in_profile == [(300, 300)]
+
+
+def test_a_green_run_validates_every_mart_and_keeps_the_results(deployment: Deployment, green: str) -> None:
+    kept = deployment.query(
+        f"select mart, bool_and(passed) from ops.validation_results where dag_run_id = '{green}' group by 1"
+    )
+    assert dict(kept) == dict.fromkeys((*MARTS, "sources"), True)
+
+
+def test_a_green_run_writes_history(deployment: Deployment, green: str) -> None:
+    assert deployment.query(
+        "select cast(as_of_date as varchar), count(*) from marts.customer_360_history group by 1"
+    ) == [("2026-03-30", 300)]
+
+
+def test_a_green_run_leaves_no_run_schema(deployment: Deployment, green: str) -> None:
+    assert run_schemas(deployment) == []
+
+
+def test_a_green_run_hands_marketing_its_audiences(deployment: Deployment, green: str) -> None:
+    runs = deployment.exports()
+    assert [(run["partition_key"], run["state"]) for run in runs] == [("2026-03-30", "success")]
+    for campaign in CAMPAIGNS:
+        folder = Path(deployment.settings.export_root) / campaign / "as_of_date=2026-03-30"
+        manifest = json.loads((folder / "manifest.json").read_text())
+        audience = (folder / "audience.csv").read_bytes()
+        assert manifest["sha256"] == hashlib.sha256(audience).hexdigest()
+        assert manifest["row_count"] == len(audience.splitlines()) - 1
+
+
+def test_a_rerun_of_the_date_changes_nothing(deployment: Deployment, green: str) -> None:
+    marts, audiences = deployment.published(), deployment.audiences()
+    run_id, state = deployment.run(as_of_date="2026-03-30")
+    assert state == "success", deployment.tasks(run_id)
+    deployment.wait_for_export(2)
+    assert deployment.published() == marts
+    assert deployment.audiences() == audiences
+
+
+def test_a_failed_validation_publishes_and_exports_nothing_and_says_why(deployment: Deployment, green: str) -> None:
+    marts, audiences, exports = deployment.published(), deployment.audiences(), len(deployment.exports())
+    # Ten times the rows were published the day before: this run's look lost.
+    deployment.query(
+        "insert into ops.publications select 'planted', date '2026-03-30', 'customer_360_profile', 3000, "
+        "sum(lifetime_value), timestamp '2099-01-01' from marts.customer_360_profile"
+    )
+    run_id, state = deployment.run(as_of_date="2026-03-31")
+    deployment.query("delete from ops.publications where dag_run_id = 'planted'")
+    assert state == "failed"
+    states = deployment.tasks(run_id)
+    assert states["validate_marts.validate_customer_360_profile"] == "failed"
+    assert states["publish"] == "upstream_failed"
+    log = deployment.log(run_id, "validate_marts.validate_customer_360_profile")
+    assert "failed 1 of" in log
+    assert "profile_row_count_near_published" in log
+    assert deployment.published() == marts
+    assert deployment.audiences() == audiences
+    assert len(deployment.exports()) == exports
+    assert len(run_schemas(deployment)) == 1
+
+
+def test_the_next_good_run_of_the_date_publishes_and_clears_up(deployment: Deployment, green: str) -> None:
+    run_id, state = deployment.run(as_of_date="2026-03-31")
+    assert state == "success", deployment.tasks(run_id)
+    assert deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_profile") == [
+        ("2026-03-31",)
+    ]
+    assert run_schemas(deployment) == []
+
+
+def test_a_failed_data_test_ends_the_run_and_clearing_it_does_not_pass(deployment: Deployment, green: str) -> None:
+    marts = deployment.published()
+    deployment.query(
+        "insert into core.fct_transactions select * replace ('TXN-PLANTED' as transaction_id, 'NOBODY' as customer_id) "
+        "from core.fct_transactions limit 1"
+    )
+    run_id, state = deployment.run(as_of_date="2026-03-31")
+    assert state == "failed"
+    assert deployment.tasks(run_id)["load_core.dbt_producer_watcher"] == "failed"
+    assert "FAIL" in deployment.log(run_id, "load_core.dbt_producer_watcher")
+    assert deployment.published() == marts
+
+    deployment.client.post(
+        "dags/customer_360_refresh/clearTaskInstances",
+        json={"dag_run_id": run_id, "dry_run": False, "only_failed": False, "reset_dag_runs": True},
+    ).raise_for_status()
+    state = deployment.state(run_id)
+    deployment.query("delete from core.fct_transactions where transaction_id = 'TXN-PLANTED'")
+    assert state == "failed"
+    assert "does not run twice" in deployment.log(run_id, "load_core.dbt_producer_watcher", attempt=2)
+    assert deployment.published() == marts
+
+
+def test_a_failed_model_ends_the_run(deployment: Deployment, green: str) -> None:
+    marts = deployment.published()
+    deployment.query("alter table raw.transactions rename column channel to sales_channel")
+    run_id, state = deployment.run(as_of_date="2026-03-31")
+    deployment.query("alter table raw.transactions rename column sales_channel to channel")
+    assert state == "failed"
+    assert deployment.tasks(run_id)["load_core.dbt_producer_watcher"] == "failed"
+    assert "channel" in deployment.log(run_id, "load_core.dbt_producer_watcher")
+    assert deployment.published() == marts
+
+
+def test_a_backfill_writes_history_and_leaves_newer_marts_and_customers_alone(
+    deployment: Deployment, green: str
+) -> None:
+    marts, exports = deployment.published(), len(deployment.exports())
+    del marts["customer_360_history"]
+    deployment.command(
+        *("backfill", "create", "--dag-id", "customer_360_refresh"),
+        *("--from-date", "2026-03-01", "--to-date", "2026-03-02"),
+    )
+    runs = deployment.client.get("dags/customer_360_refresh/dagRuns", params={"run_type": "backfill"}).json()[
+        "dag_runs"
+    ]
+    runs = [run for run in runs if run["run_type"] == "backfill"]
+    assert sorted(run["partition_key"] for run in runs) == ["2026-03-01", "2026-03-02"]
+    for run in runs:
+        assert deployment.state(run["dag_run_id"]) == "success", deployment.tasks(run["dag_run_id"])
+        assert deployment.tasks(run["dag_run_id"])["publish"] == "skipped"
+    dates = deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_history order by 1")
+    assert dates == [("2026-03-01",), ("2026-03-02",), ("2026-03-30",), ("2026-03-31",)]
+    now = deployment.published()
+    del now["customer_360_history"]
+    assert now == marts
+    assert len(deployment.exports()) == exports
+
+
+def test_a_date_in_the_future_fails_at_once_and_says_which_day_is_the_last(deployment: Deployment, green: str) -> None:
+    run_id, state = deployment.run(as_of_date="2099-01-01")
+    assert state == "failed"
+    assert "2099-01-01 is not over yet" in deployment.log(run_id, "validate_sources")
+
+
+def run_schemas(deployment: Deployment) -> list[str]:
+    rows = deployment.query("select schema_name from information_schema.schemata where schema_name like 'marts_run_%'")
+    return [name for (name,) in rows]

@@ -1,0 +1,596 @@
+"""What a campaign's audience holds, and what a reader finds while and after it is written."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import duckdb
+import fsspec
+import pytest
+import structlog
+from airflow.sdk import DAG, ObjectStoragePath
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.io import attach
+from export_audience import ExportAudienceOperator, audience_csv, write_audience
+
+from include.customer_360.campaigns import CAMPAIGNS, Campaign
+from include.customer_360.settings import SQL_TEMPLATES
+
+RETENTION, ONBOARDING, PREMIUM = CAMPAIGNS
+AS_OF_DATE = "2026-03-31"
+
+PROFILE_COLUMNS = """
+    customer_id varchar,
+    full_name varchar,
+    email varchar,
+    tenure_months integer,
+    lifetime_value decimal(18, 2),
+    spend_change_pct decimal(18, 4),
+    avg_monthly_spend decimal(18, 4),
+    travel_spend_pct decimal(18, 4),
+    eligible_for_retention_campaign boolean,
+    eligible_for_onboarding_campaign boolean,
+    eligible_for_premium_campaign boolean,
+    as_of_date date
+"""
+
+
+def profile(customer_id: str, **values: object) -> dict[str, object]:
+    """Return a customer who is eligible for every campaign, with `values` instead of the usual ones."""
+    return {
+        "customer_id": customer_id,
+        "full_name": "Ada Byron",
+        "email": f"{customer_id.lower()}@example.com",
+        "tenure_months": 3,
+        "lifetime_value": "60000.00",
+        "spend_change_pct": "-40.0000",
+        "avg_monthly_spend": "5000.0000",
+        "travel_spend_pct": "30.0000",
+        "eligible_for_retention_campaign": True,
+        "eligible_for_onboarding_campaign": True,
+        "eligible_for_premium_campaign": True,
+        "as_of_date": AS_OF_DATE,
+    } | values
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A path for a DuckDB file, which is not there yet, behind the Airflow connection `warehouse`."""
+    file = tmp_path / "warehouse.duckdb"
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(file)}))
+    return file
+
+
+@pytest.fixture
+def publish(warehouse: Path) -> Callable[..., None]:
+    def replace_profiles(*profiles: dict[str, object]) -> None:
+        with duckdb.connect(str(warehouse)) as connection:
+            connection.execute("create schema if not exists marts")
+            connection.execute(f"create or replace table marts.customer_360_profile ({PROFILE_COLUMNS})")
+            for row in profiles:
+                marks = ", ".join("?" for _ in row)
+                connection.execute(f"insert into marts.customer_360_profile values ({marks})", list(row.values()))
+
+    return replace_profiles
+
+
+@pytest.fixture
+def export_root(tmp_path: Path) -> Path:
+    return tmp_path / "exports"
+
+
+def rendered(campaign: Campaign, export_root: object, as_of_date: str = AS_OF_DATE) -> ExportAudienceOperator:
+    with DAG("exports", schedule=None, template_searchpath=str(SQL_TEMPLATES)):
+        operator = ExportAudienceOperator(
+            task_id="export", campaign=campaign, export_root=str(export_root), as_of_date=as_of_date
+        )
+    operator.resolve_template_files()
+    operator.render_template_fields({})
+    return operator
+
+
+def export(
+    campaign: Campaign, export_root: object, as_of_date: str = AS_OF_DATE, run_id: str = "run_1"
+) -> dict[str, Any]:
+    return rendered(campaign, export_root, as_of_date).execute({"dag_run": SimpleNamespace(run_id=run_id)})
+
+
+def folder_of(campaign: Campaign, export_root: Path, as_of_date: str = AS_OF_DATE) -> Path:
+    return export_root / campaign.name / f"as_of_date={as_of_date}"
+
+
+def audience(campaign: Campaign, export_root: Path) -> str:
+    return (folder_of(campaign, export_root) / "audience.csv").read_bytes().decode()
+
+
+def file_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def exported_ids(campaign: Campaign, export_root: Path) -> list[str]:
+    return [row["customer_id"] for row in csv.DictReader(io.StringIO(audience(campaign, export_root)))]
+
+
+# Who is in an audience, and in which order
+
+
+def test_retention_takes_the_steepest_decline_first(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", spend_change_pct="-35.5"), profile("C2", spend_change_pct="-80", lifetime_value="123456.7"))
+    export(RETENTION, export_root)
+    assert audience(RETENTION, export_root) == (
+        "customer_id,full_name,email,lifetime_value,spend_change_pct\n"
+        "C2,Ada Byron,c2@example.com,123456.70,-80.0000\n"
+        "C1,Ada Byron,c1@example.com,60000.00,-35.5000\n"
+    )
+
+
+def test_onboarding_takes_the_fastest_growth_first(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", spend_change_pct="50"), profile("C2", spend_change_pct="900.12345", tenure_months=6))
+    export(ONBOARDING, export_root)
+    assert audience(ONBOARDING, export_root) == (
+        "customer_id,full_name,email,tenure_months,spend_change_pct,avg_monthly_spend\n"
+        "C2,Ada Byron,c2@example.com,6,900.1235,5000.0000\n"
+        "C1,Ada Byron,c1@example.com,3,50.0000,5000.0000\n"
+    )
+
+
+def test_premium_takes_the_highest_lifetime_value_first(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", lifetime_value="9000"), profile("C2", lifetime_value="10000", travel_spend_pct="100"))
+    export(PREMIUM, export_root)
+    assert audience(PREMIUM, export_root) == (
+        "customer_id,full_name,email,lifetime_value,travel_spend_pct\n"
+        "C2,Ada Byron,c2@example.com,10000.00,100.0000\n"
+        "C1,Ada Byron,c1@example.com,9000.00,30.0000\n"
+    )
+
+
+@pytest.mark.parametrize("campaign", CAMPAIGNS, ids=lambda campaign: campaign.name)
+def test_only_customers_eligible_for_the_campaign(
+    campaign: Campaign, publish: Callable[..., None], export_root: Path
+) -> None:
+    flag = f"eligible_for_{campaign.name}_campaign"
+    publish(profile("C1", **{flag: False}), profile("C2", **{flag: None}), profile("C3"))
+    export(campaign, export_root)
+    assert exported_ids(campaign, export_root) == ["C3"]
+
+
+def test_retention_starts_at_a_lifetime_value_of_50000(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", lifetime_value="49999.99"), profile("C2", lifetime_value="50000.00"))
+    export(RETENTION, export_root)
+    assert exported_ids(RETENTION, export_root) == ["C2"]
+
+
+@pytest.mark.parametrize("campaign", [RETENTION, ONBOARDING], ids=lambda campaign: campaign.name)
+def test_customers_without_a_change_come_last(
+    campaign: Campaign, publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", spend_change_pct=None), profile("C2", spend_change_pct="-50"))
+    export(campaign, export_root)
+    assert exported_ids(campaign, export_root) == ["C2", "C1"]
+
+
+@pytest.mark.parametrize("campaign", CAMPAIGNS, ids=lambda campaign: campaign.name)
+def test_equal_customers_come_by_id(campaign: Campaign, publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C3"), profile("C1"), profile("C2"))
+    export(campaign, export_root)
+    assert exported_ids(campaign, export_root) == ["C1", "C2", "C3"]
+
+
+def test_the_limit_keeps_the_first_in_order(publish: Callable[..., None], export_root: Path) -> None:
+    publish(*(profile(f"C{n}", lifetime_value=n * 1000) for n in range(1, 6)))
+    campaign = dataclasses.replace(PREMIUM, limit=2)
+    result = export(campaign, export_root)
+    assert exported_ids(campaign, export_root) == ["C5", "C4"]
+    assert result["row_count"] == 2
+
+
+def test_the_order_is_the_settings(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", lifetime_value="9000"), profile("C2", lifetime_value="10000"))
+    campaign = dataclasses.replace(PREMIUM, order="lifetime_value asc")
+    export(campaign, export_root)
+    assert exported_ids(campaign, export_root) == ["C1", "C2"]
+
+
+@pytest.mark.parametrize(
+    ("campaign", "order_and_limit"),
+    [
+        (RETENTION, "order by spend_change_pct asc nulls last, customer_id\nlimit 1000"),
+        (ONBOARDING, "order by spend_change_pct desc nulls last, customer_id\nlimit 2000"),
+        (PREMIUM, "order by lifetime_value desc nulls last, customer_id\nlimit 5000"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_rendered_sql_is_what_the_interface_shows(campaign: Campaign, order_and_limit: str) -> None:
+    operator = rendered(campaign, "anywhere")
+    assert operator.sql.endswith(order_and_limit)
+    assert "sql" in operator.template_fields
+
+
+# A campaign's settings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"limit": 0}, r"'premium' has limit 0: give a whole number of 1 or more"),
+        ({"limit": "5000"}, r"'premium' has limit '5000'"),
+        ({"limit": True}, r"'premium' has limit True"),
+        ({"order": "lifetime_value"}, r"'premium' has order 'lifetime_value': give one column and asc or desc"),
+        ({"order": "lifetime_value desc; drop table x"}, r"'premium' has order"),
+        ({"owner": " "}, r"'premium' has no owner"),
+        ({"name": "Premium 2"}, r"'Premium 2': a name takes lower-case letters"),
+        ({"name": "winback"}, r"'winback' has no template: write .*/include/sql/exports/winback\.sql"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(PREMIUM, **change)
+
+
+# The bytes of the CSV
+
+
+def test_names_with_separators_quotes_line_breaks_and_letters_of_any_language(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(
+        profile("C1", full_name="Byron, Ada"),
+        profile("C2", full_name='Ada "the first" Byron'),
+        profile("C3", full_name="Ada\nByron"),
+        profile("C4", full_name="Ada\rByron"),
+        profile("C5", full_name="Łucja Ångström 李"),
+        profile("C6", full_name=None),
+    )
+    export(PREMIUM, export_root)
+    assert (folder_of(PREMIUM, export_root) / "audience.csv").read_bytes() == (
+        "customer_id,full_name,email,lifetime_value,travel_spend_pct\n"
+        'C1,"Byron, Ada",c1@example.com,60000.00,30.0000\n'
+        'C2,"Ada ""the first"" Byron",c2@example.com,60000.00,30.0000\n'
+        'C3,"Ada\nByron",c3@example.com,60000.00,30.0000\n'
+        'C4,"Ada\rByron",c4@example.com,60000.00,30.0000\n'
+        "C5,Łucja Ångström 李,c5@example.com,60000.00,30.0000\n"
+        "C6,,c6@example.com,60000.00,30.0000\n"
+    ).encode()
+
+
+def test_each_type_has_one_text_form() -> None:
+    row = (True, False, None, Decimal("1E+3"), Decimal("0.0000000"), 7, datetime.date(2026, 3, 1))
+    assert audience_csv(["a", "b", "c", "d", "e", "f", "g"], [row]) == (
+        b"a,b,c,d,e,f,g\ntrue,false,,1000,0.0000000,7,2026-03-01\n"
+    )
+
+
+def test_column_names_are_lower_case_on_an_engine_that_answers_in_upper_case(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1"))
+    operator = rendered(PREMIUM, export_root)
+    operator.sql = "select 'C1' as CUSTOMER_ID"
+    operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})
+    assert audience(PREMIUM, export_root) == "customer_id\nC1\n"
+
+
+# The manifest
+
+
+def test_the_manifest_describes_the_audience(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"), profile("C2"))
+    export(RETENTION, export_root, run_id="manual__7")
+    folder = folder_of(RETENTION, export_root)
+    expected = {
+        "as_of_date": "2026-03-31",
+        "campaign": "retention",
+        "columns": ["customer_id", "full_name", "email", "lifetime_value", "spend_change_pct"],
+        "dag_run_id": "manual__7",
+        "owner": "lifecycle-marketing",
+        "row_count": 2,
+        "sha256": hashlib.sha256((folder / "audience.csv").read_bytes()).hexdigest(),
+    }
+    text = (folder / "manifest.json").read_text(encoding="utf-8")
+    assert json.loads(text) == expected
+    assert text.startswith('{\n  "as_of_date": "2026-03-31",\n  "campaign": "retention",\n')
+
+
+def test_the_task_returns_path_and_manifest(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"))
+    result = export(RETENTION, export_root)
+    folder = folder_of(RETENTION, export_root)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert result == {"path": str(folder / "audience.csv"), **manifest}
+
+
+def test_an_empty_audience_is_a_header_a_count_of_zero_and_a_warning(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", eligible_for_retention_campaign=False))
+    with structlog.testing.capture_logs() as logs:
+        result = export(RETENTION, export_root)
+    assert audience(RETENTION, export_root) == "customer_id,full_name,email,lifetime_value,spend_change_pct\n"
+    assert result["row_count"] == 0
+    assert [log["log_level"] for log in logs if "is empty" in log["event"]] == ["warning"]
+
+
+# Exporting a date again
+
+
+def test_the_same_marts_give_the_same_bytes(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C2"), profile("C1"))
+    export(RETENTION, export_root, run_id="run_1")
+    first = audience(RETENTION, export_root)
+    publish(profile("C1"), profile("C2"))
+    export(RETENTION, export_root, run_id="run_2")
+    assert audience(RETENTION, export_root) == first
+
+
+def test_changed_marts_replace_audience_and_manifest(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"))
+    export(RETENTION, export_root, run_id="run_1")
+    publish(profile("C1"), profile("C2"))
+    export(RETENTION, export_root, run_id="run_2")
+    folder = folder_of(RETENTION, export_root)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
+    assert (manifest["row_count"], manifest["dag_run_id"]) == (2, "run_2")
+    assert file_names(folder) == ["audience.csv", "manifest.json"]
+
+
+def test_another_date_has_a_folder_of_its_own(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"))
+    export(RETENTION, export_root)
+    publish(profile("C2", as_of_date="2026-04-01"))
+    export(RETENTION, export_root, as_of_date="2026-04-01")
+    assert exported_ids(RETENTION, export_root) == ["C1"]
+    assert (folder_of(RETENTION, export_root, "2026-04-01") / "manifest.json").is_file()
+
+
+# Writes that do not reach their end
+
+OLD, NEW = b"customer_id\nC1\n", b"customer_id\nC1\nC2\n"
+
+
+def manifest_of(content: bytes) -> dict[str, Any]:
+    return {"row_count": content.count(b"\n") - 1, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that holds the audience OLD with its manifest."""
+    path = tmp_path / "retention" / "as_of_date=2026-03-31"
+    write_audience(ObjectStoragePath(str(path)), OLD, manifest_of(OLD))
+    return path
+
+
+def reader_sees(folder: Path) -> tuple[bytes, dict[str, Any] | None]:
+    manifest = folder / "manifest.json"
+    return (folder / "audience.csv").read_bytes(), json.loads(manifest.read_bytes()) if manifest.exists() else None
+
+
+def in_another_process(prepare: Callable[[], None], folder: Path) -> int:
+    """Write the audience NEW in a process of its own, after `prepare`; returns its exit code, -9 when killed."""
+
+    def write() -> None:
+        prepare()
+        write_audience(ObjectStoragePath(str(folder)), NEW, manifest_of(NEW))
+
+    process = multiprocessing.get_context("fork").Process(target=write)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def kill_before_step(number: int, folder: Path) -> Callable[[], None]:
+    """Return what makes a process kill itself before it opens, removes or renames its `number`-th file in `folder`."""
+    steps = iter(range(1, 100))
+
+    def kill(event: str, arguments: tuple[object, ...]) -> None:
+        if (
+            event in {"open", "os.remove", "os.rename"}
+            and str(arguments[0]).startswith(str(folder))
+            and next(steps) == number
+        ):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return lambda: sys.addaudithook(kill)
+
+
+@pytest.mark.parametrize(
+    ("step", "seen"),
+    [
+        pytest.param(1, (OLD, manifest_of(OLD)), id="before the temporary audience"),
+        pytest.param(2, (OLD, manifest_of(OLD)), id="before the temporary manifest"),
+        pytest.param(3, (OLD, manifest_of(OLD)), id="before the old manifest is read"),
+        pytest.param(4, (OLD, manifest_of(OLD)), id="before the old manifest is removed"),
+        pytest.param(5, (OLD, None), id="before the audience is moved"),
+        pytest.param(6, (NEW, None), id="before the manifest is moved"),
+    ],
+)
+def test_a_killed_write_never_leaves_a_manifest_beside_another_audience(
+    step: int, seen: tuple[bytes, dict[str, Any] | None], folder: Path
+) -> None:
+    assert in_another_process(kill_before_step(step, folder), folder) == -signal.SIGKILL
+    assert reader_sees(folder) == seen
+
+    write_audience(ObjectStoragePath(str(folder)), NEW, manifest_of(NEW))
+    assert reader_sees(folder) == (NEW, manifest_of(NEW))
+    assert file_names(folder) == ["audience.csv", "manifest.json"]
+
+
+def test_a_write_has_no_step_after_the_manifest(folder: Path) -> None:
+    assert in_another_process(kill_before_step(7, folder), folder) == 0
+    assert reader_sees(folder) == (NEW, manifest_of(NEW))
+
+
+def test_a_write_that_fails_midway_leaves_the_previous_pair(folder: Path) -> None:
+    def allow_no_file_over_ten_bytes() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+
+    assert in_another_process(allow_no_file_over_ten_bytes, folder) == 1
+    assert [path.read_bytes() for path in folder.glob(".audience.csv.*.tmp")] == [NEW[:10]]
+    assert reader_sees(folder) == (OLD, manifest_of(OLD))
+
+
+def test_leftovers_of_killed_writes_go_with_the_next_export(publish: Callable[..., None], export_root: Path) -> None:
+    folder = folder_of(RETENTION, export_root)
+    folder.mkdir(parents=True)
+    (folder / ".audience.csv.0123.tmp").write_bytes(b"customer_id,full_na")
+    (folder / "notes.txt").write_bytes(b"not ours")
+    publish(profile("C1"))
+    export(RETENTION, export_root)
+    assert file_names(folder) == ["audience.csv", "manifest.json", "notes.txt"]
+
+
+def test_the_same_audience_keeps_its_manifest_until_the_new_one_is_there(folder: Path) -> None:
+    def write_old_again() -> None:
+        kill_before_step(5, folder)()
+        write_audience(ObjectStoragePath(str(folder)), OLD, manifest_of(OLD) | {"dag_run_id": "run_2"})
+
+    # Without a removal, the fifth step is the manifest's move.
+    assert in_another_process(write_old_again, folder) == -signal.SIGKILL
+    assert reader_sees(folder) == (OLD, manifest_of(OLD))
+
+
+# Whose rows they are
+
+
+def test_without_a_date_the_published_one_is_exported(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", as_of_date="2025-12-31"))
+    result = export(RETENTION, export_root, as_of_date="")
+    assert result["as_of_date"] == "2025-12-31"
+    assert (folder_of(RETENTION, export_root, "2025-12-31") / "manifest.json").is_file()
+
+
+def test_newer_published_marts_skip_the_export(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", as_of_date="2026-04-02"))
+    with pytest.raises(
+        AirflowSkipException, match=r"published marts are of 2026-04-02, newer than 2026-03-31: nothing exported"
+    ):
+        export(RETENTION, export_root)
+    assert not export_root.exists()
+
+
+def test_older_published_marts_fail_the_export(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", as_of_date="2026-03-30"))
+    with pytest.raises(
+        AirflowFailException,
+        match=r"published marts are of 2026-03-30, older than 2026-03-31: run customer_360_refresh for 2026-03-31",
+    ):
+        export(RETENTION, export_root)
+    assert not export_root.exists()
+
+
+def test_missing_marts_name_the_next_step(warehouse: Path, export_root: Path) -> None:
+    duckdb.connect(str(warehouse)).close()
+    with pytest.raises(
+        AirflowFailException,
+        match=r"needs marts.customer_360_profile, which connection 'warehouse' does not have: "
+        r"run customer_360_refresh for 2026-03-31 first",
+    ):
+        export(RETENTION, export_root)
+
+
+def test_empty_marts_name_the_next_step(publish: Callable[..., None], export_root: Path) -> None:
+    publish()
+    with pytest.raises(
+        AirflowFailException, match=r"as of 2026-03-31 needs .* but it holds no customer: run customer_360_refresh"
+    ):
+        export(RETENTION, export_root)
+
+
+def test_marts_of_two_dates_are_refused(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"), profile("C2", as_of_date="2026-03-30"))
+    with pytest.raises(AirflowFailException, match=r"of one date, but it holds 2026-03-30 and 2026-03-31"):
+        export(RETENTION, export_root)
+
+
+def test_a_publication_while_the_audience_is_read_exports_nothing(
+    warehouse: Path, tmp_path: Path, export_root: Path
+) -> None:
+    published = tmp_path / "published.csv"
+    published.write_text("as_of_date\n2026-03-31\n", encoding="utf-8")
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("create schema marts")
+        connection.execute(f"create view marts.customer_360_profile as select * from read_csv('{published}')")
+    operator = rendered(RETENTION, export_root)
+    operator.sql = f"copy (select date '2026-04-01' as as_of_date) to '{published}'"
+    with pytest.raises(AirflowException, match="was published anew while it was read"):
+        operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})
+    assert not export_root.exists()
+
+
+def test_a_date_that_is_none_is_refused(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"))
+    with pytest.raises(AirflowFailException, match=r"as_of_date '31\.03\.2026' is no date: .* one like 2026-03-31"):
+        export(RETENTION, export_root, as_of_date="31.03.2026")
+
+
+def test_a_missing_warehouse_is_named_and_not_created(warehouse: Path, export_root: Path) -> None:
+    with pytest.raises(duckdb.IOException, match=r"warehouse\.duckdb.* database does not exist"):
+        export(RETENTION, export_root)
+    assert not warehouse.exists()
+
+
+# Where audiences go
+
+
+def test_the_root_may_be_a_file_uri(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"))
+    result = export(RETENTION, export_root.as_uri())
+    assert exported_ids(RETENTION, export_root) == ["C1"]
+    assert result["path"] == f"{export_root.as_uri()}/retention/as_of_date=2026-03-31/audience.csv"
+
+
+@pytest.fixture
+def bucket() -> Iterator[fsspec.AbstractFileSystem]:
+    """fsspec's storage in memory, which moves by copying as buckets do, attached as Airflow attaches a bucket's."""
+    storage = attach("memory", fs=fsspec.filesystem("memory")).fs
+    yield storage
+    storage.rm("/audiences", recursive=True)
+
+
+def test_the_root_may_be_a_bucket(publish: Callable[..., None], bucket: fsspec.AbstractFileSystem) -> None:
+    publish(profile("C1"))
+    export(RETENTION, "memory://audiences", run_id="run_1")
+    publish(profile("C2"))
+    export(RETENTION, "memory://audiences", run_id="run_2")
+    folder = "/audiences/retention/as_of_date=2026-03-31"
+    assert sorted(bucket.ls(folder, detail=False)) == [f"{folder}/audience.csv", f"{folder}/manifest.json"]
+    content = bucket.cat(f"{folder}/audience.csv")
+    assert content.splitlines()[1].startswith(b"C2,")
+    assert json.loads(bucket.cat(f"{folder}/manifest.json"))["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_a_root_that_cannot_be_written_is_named(publish: Callable[..., None], tmp_path: Path) -> None:
+    publish(profile("C1"))
+    root = tmp_path / "file"
+    root.write_bytes(b"")
+    with pytest.raises(
+        AirflowException, match=rf"'retention' cannot be written under the export root '{root}'"
+    ) as error:
+        export(RETENTION, root)
+    assert not isinstance(error.value, AirflowFailException)
+
+
+def test_a_root_of_an_unknown_kind_is_named(publish: Callable[..., None]) -> None:
+    publish(profile("C1"))
+    with pytest.raises(AirflowException, match=r"under the export root 'nowhere://audiences': .*Correct EXPORT_ROOT"):
+        export(RETENTION, "nowhere://audiences")
+
+
+def test_the_connection_may_be_snowflake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "snowflake", "extra": {"account": "a"}}))
+    assert rendered(RETENTION, "anywhere").get_db_hook().conn_type == "snowflake"

@@ -1,0 +1,193 @@
+"""Publishing: all marts or none, never back in time; and what is cleared away afterwards."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import duckdb
+import jinja2
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+from publish_marts import DropRunSchemasOperator, PublishMartsOperator
+
+from include.customer_360.assets import PUBLISHED
+from include.customer_360.marts import INTERMEDIATE, MARTS
+from include.customer_360.settings import SQL_TEMPLATES
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "warehouse.duckdb"
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(file)}))
+    query(file, (SQL_TEMPLATES / "publish" / "ops_tables.sql").read_text())
+    return file
+
+
+def query(file: Path, sql: str) -> list[tuple]:
+    with duckdb.connect(str(file)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def build(file: Path, run_schema: str, as_of_date: str, customers: int) -> None:
+    """Make what a run builds: `customers` rows in each table, lifetime values 10.00, 20.00, ..."""
+    query(file, f"create schema {run_schema}")
+    for mart in (*MARTS, *INTERMEDIATE):
+        query(
+            file,
+            f"create table {run_schema}.{mart} as select 'CUST' || number as customer_id, "
+            f"cast(number * 10 as decimal(18, 2)) as lifetime_value, date '{as_of_date}' as as_of_date "
+            f"from range(1, {customers + 1}) as numbers (number)",
+        )
+
+
+class Partitions:
+    """Stands for the accessor of an asset's events, which only a task of a real run has."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def add_partitions(self, key: str) -> None:
+        self.keys.append(key)
+
+
+def publish(run_schema: str, as_of_date: str, dag_run_id: str = "run-1") -> list[str]:
+    """Publish as a run would, and return the partition keys of its asset events."""
+    partitions = Partitions()
+    operator = PublishMartsOperator(
+        task_id="publish", run_schema=run_schema, as_of_date=as_of_date, dag_run_id=dag_run_id
+    )
+    context: dict[str, Any] = {
+        "outlet_events": {PUBLISHED: partitions},
+        "macros": SimpleNamespace(datetime=datetime.datetime),
+    }
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES), undefined=jinja2.StrictUndefined)
+    operator.render_template_fields(context, environment)
+    operator.execute(context)
+    return partitions.keys
+
+
+def published_dates(file: Path) -> set[datetime.date]:
+    return {date for mart in MARTS for (date,) in query(file, f"select distinct as_of_date from marts.{mart}")}
+
+
+def test_publishing_shows_every_mart_of_the_run(warehouse: Path) -> None:
+    build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=3)
+    publish("marts_run_20260331_a", "2026-03-31")
+    for mart in MARTS:
+        assert query(warehouse, f"select customer_id from marts.{mart} order by 1") == [
+            ("CUST1",),
+            ("CUST2",),
+            ("CUST3",),
+        ]
+
+
+def test_publishing_emits_the_asset_for_its_date(warehouse: Path) -> None:
+    build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=1)
+    assert publish("marts_run_20260331_a", "2026-03-31") == ["2026-03-31"]
+
+
+def test_a_publication_is_recorded_with_rows_and_total(warehouse: Path) -> None:
+    build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=3)
+    publish("marts_run_20260331_a", "2026-03-31", dag_run_id="manual__1")
+    recorded = query(
+        warehouse,
+        "select dag_run_id, cast(as_of_date as varchar), mart, row_count, lifetime_value from ops.publications",
+    )
+    assert {row[2] for row in recorded} == set(MARTS)
+    assert ("manual__1", "2026-03-31", "customer_360_profile", 3, 60) in recorded
+    assert ("manual__1", "2026-03-31", "metric_mom_spend_change", 3, None) in recorded
+
+
+def test_a_later_date_replaces_an_earlier_one(warehouse: Path) -> None:
+    build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=3)
+    build(warehouse, "marts_run_20260401_b", "2026-04-01", customers=2)
+    publish("marts_run_20260331_a", "2026-03-31")
+    publish("marts_run_20260401_b", "2026-04-01")
+    assert published_dates(warehouse) == {datetime.date(2026, 4, 1)}
+
+
+def test_an_earlier_date_is_skipped_and_changes_nothing(warehouse: Path) -> None:
+    build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=3)
+    build(warehouse, "marts_run_20260401_b", "2026-04-01", customers=2)
+    publish("marts_run_20260401_b", "2026-04-01")
+    with pytest.raises(
+        AirflowSkipException, match=r"published marts are of 2026-04-01, newer than this run's 2026-03-31"
+    ):
+        publish("marts_run_20260331_a", "2026-03-31")
+    assert published_dates(warehouse) == {datetime.date(2026, 4, 1)}
+
+
+def test_marts_that_dbt_alone_built_later_are_not_taken_back(warehouse: Path) -> None:
+    build(warehouse, "marts", "2026-04-01", customers=1)
+    build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=1)
+    with pytest.raises(AirflowSkipException, match="2026-04-01"):
+        publish("marts_run_20260331_a", "2026-03-31")
+
+
+def test_a_publication_that_fails_midway_shows_nothing_of_it(warehouse: Path) -> None:
+    build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=3)
+    build(warehouse, "marts_run_20260401_b", "2026-04-01", customers=2)
+    publish("marts_run_20260331_a", "2026-03-31")
+    query(warehouse, f"drop table marts_run_20260401_b.{MARTS[-1]}")
+    with pytest.raises(duckdb.CatalogException):
+        publish("marts_run_20260401_b", "2026-04-01")
+    assert published_dates(warehouse) == {datetime.date(2026, 3, 31)}
+    assert query(warehouse, "select count(*) from ops.publications where as_of_date = '2026-04-01'") == [(0,)]
+
+
+def record_validation(file: Path, run_schema: str, as_of_date: str, dag_run_id: str, days_ago: int = 0) -> None:
+    """Record that a run validated something in its schema."""
+    query(
+        file,
+        "insert into ops.validation_results (dag_run_id, as_of_date, run_schema, checked_at) values "
+        f"('{dag_run_id}', '{as_of_date}', '{run_schema}', current_timestamp::timestamp - interval {days_ago} day)",
+    )
+
+
+def drop_run_schemas(run_schema: str, as_of_date: str, under_way: tuple[str, ...] = ()) -> list[str]:
+    def get_dr_count(dag_id: str, run_ids: list[str], states: list[str]) -> int:
+        return len(set(run_ids) & set(under_way))
+
+    operator = DropRunSchemasOperator(task_id="drop_run_schemas", run_schema=run_schema, as_of_date=as_of_date)
+    return operator.execute({"ti": SimpleNamespace(get_dr_count=get_dr_count)})
+
+
+def run_schemas(file: Path) -> list[str]:
+    rows = query(
+        file, "select schema_name from information_schema.schemata where schema_name like 'marts_run_%' order by 1"
+    )
+    return [name for (name,) in rows]
+
+
+@pytest.fixture
+def three_runs(warehouse: Path) -> Path:
+    """A finished run `own`, an earlier one of the same date, and one of another date, 3 days old."""
+    for run_schema, as_of_date, dag_run_id, days_ago in [
+        ("marts_run_20260331_own", "2026-03-31", "own", 0),
+        ("marts_run_20260331_earlier", "2026-03-31", "earlier", 1),
+        ("marts_run_20260330_other", "2026-03-30", "other", 3),
+    ]:
+        build(warehouse, run_schema, as_of_date, customers=1)
+        record_validation(warehouse, run_schema, as_of_date, dag_run_id, days_ago)
+    return warehouse
+
+
+def test_a_run_drops_its_own_schema_and_those_of_earlier_runs_of_its_date(three_runs: Path) -> None:
+    drop_run_schemas("marts_run_20260331_own", "2026-03-31", under_way=("own",))
+    assert run_schemas(three_runs) == ["marts_run_20260330_other"]
+
+
+def test_the_schema_of_a_run_under_way_stays(three_runs: Path) -> None:
+    drop_run_schemas("marts_run_20260331_own", "2026-03-31", under_way=("own", "earlier"))
+    assert run_schemas(three_runs) == ["marts_run_20260330_other", "marts_run_20260331_earlier"]
+
+
+def test_a_failed_runs_schema_goes_after_a_week(three_runs: Path) -> None:
+    build(three_runs, "marts_run_20260301_old", "2026-03-01", customers=1)
+    record_validation(three_runs, "marts_run_20260301_old", "2026-03-01", "old", days_ago=8)
+    assert "marts_run_20260301_old" in drop_run_schemas("marts_run_20260331_own", "2026-03-31", under_way=("own",))
+    assert run_schemas(three_runs) == ["marts_run_20260330_other"]

@@ -1,0 +1,648 @@
+"""What each validation check catches, and what the operator does with its findings."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import duckdb
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException
+from validate_mart import ValidateMartOperator, ValidationFailed, ValidationNotRun, render_validation
+
+from include.customer_360.settings import SQL_TEMPLATES
+from tests.unit.validation_warehouse import AS_OF_DATE, RUN_SCHEMA, build_warehouse
+
+LTV = "metric_customer_ltv"
+MOM = "metric_mom_spend_change"
+ATV = "metric_avg_transaction_value"
+SEGMENTS = "customer_segments"
+PROFILE = "customer_360_profile"
+MARTS = [SEGMENTS, LTV, MOM, ATV, PROFILE]
+TEMPLATES = ["sources", *MARTS]
+
+
+class Fault(NamedTuple):
+    """Statements that make `check` of `mart` fail, and those other checks that cannot but fail with it."""
+
+    mart: str
+    check: str
+    statements: list[str]
+    also: set[str] = set()  # noqa: RUF012 - never changed
+
+
+def update(table: str, values: str, customer: str, condition: str = "true") -> str:
+    return f"update {RUN_SCHEMA}.{table} set {values} where customer_id = '{customer}' and {condition}"
+
+
+def duplicate(table: str, customer: str) -> str:
+    return f"insert into {RUN_SCHEMA}.{table} select * from {RUN_SCHEMA}.{table} where customer_id = '{customer}'"
+
+
+def delete(table: str, customer: str, condition: str = "true") -> str:
+    return f"delete from {RUN_SCHEMA}.{table} where customer_id = '{customer}' and {condition}"
+
+
+def late_transaction(customer: str, date: str, amount: str, category: str = "Retail") -> str:
+    return (
+        "insert into core.fct_transactions (transaction_id, customer_id, transaction_date, transaction_amount, "
+        f"merchant_category, status) values ('LATE', '{customer}', '{date}', {amount}, '{category}', 'approved')"
+    )
+
+
+def publication(mart: str, row_count: int, lifetime_value: str, as_of_date: str = "2026-03-14") -> str:
+    return (
+        f"insert into ops.publications values ('earlier', '{as_of_date}', '{mart}', {row_count}, {lifetime_value}, "
+        f"'{as_of_date} 08:00:00')"
+    )
+
+
+# Nine customers exist on 2026-03-15; together they spent 27,210.00.
+CUSTOMER_COUNT, TOTAL_SPEND = 9, "27210.00"
+
+FAULTS = [
+    Fault("sources", "sources_customers_not_empty", ["delete from raw.customers"]),
+    Fault(
+        "sources",
+        "sources_transactions_not_empty",
+        ["delete from raw.transactions"],
+        also={"sources_transactions_fresh"},
+    ),
+    # Four days old; the one of 2026-03-20 is no transaction of this run.
+    Fault(
+        "sources",
+        "sources_transactions_fresh",
+        [
+            "update raw.transactions set transaction_date = '2026-03-11' where transaction_date = '2026-03-12'",
+        ],
+    ),
+    Fault(LTV, "ltv_one_row_per_customer", [duplicate(LTV, "STABLE")]),
+    Fault(LTV, "ltv_covers_existing_customers", [delete(LTV, "NEVER_SPENT"), delete("int_customers", "NEVER_SPENT")]),
+    Fault(LTV, "ltv_lifetime_value_reconciles", [update(LTV, "lifetime_value = lifetime_value + 0.01", "STABLE")]),
+    Fault(LTV, "ltv_total_transactions_reconciles", [update(LTV, "total_transactions = 2", "STABLE")]),
+    Fault(LTV, "ltv_transaction_dates_reconcile", [update(LTV, "last_transaction_date = '2026-02-02'", "STABLE")]),
+    # A refund that came in as a purchase: mart and fact agree, and are wrong.
+    Fault(
+        LTV,
+        "ltv_not_negative",
+        [
+            late_transaction("NEVER_SPENT", "2026-02-01", "-5.00"),
+            update(
+                LTV,
+                "lifetime_value = -5, total_transactions = 1, first_transaction_date = '2026-02-01', "
+                "last_transaction_date = '2026-02-01'",
+                "NEVER_SPENT",
+            ),
+        ],
+    ),
+    Fault(LTV, "ltv_avg_spend_per_day_recomputes", [update(LTV, "avg_spend_per_day = 5.3", "STABLE")]),
+    Fault(LTV, "ltv_segment_agrees", [update(LTV, "customer_segment = null", "STABLE")]),
+    Fault(LTV, "ltv_stamped_with_as_of_date", [update(LTV, "as_of_date = '2026-03-14'", "STABLE")]),
+    Fault(LTV, "ltv_row_count_near_published", [publication(LTV, 10, TOTAL_SPEND)]),
+    Fault(LTV, "ltv_row_count_near_published", [publication(LTV, 8, TOTAL_SPEND)]),
+    Fault(LTV, "ltv_lifetime_value_near_published", [publication(LTV, CUSTOMER_COUNT, "29000.00")]),
+    Fault(LTV, "ltv_lifetime_value_near_published", [publication(LTV, CUSTOMER_COUNT, "21000.00")]),
+    Fault(
+        MOM,
+        "mom_one_row_per_customer_month",
+        [f"insert into {RUN_SCHEMA}.{MOM} values ('DECLINING', '2026-02-01', 6, 0, 0, null, 'Flat', '{AS_OF_DATE}')"],
+    ),
+    Fault(
+        MOM,
+        "mom_no_month_in_progress",
+        [
+            f"insert into {RUN_SCHEMA}.{MOM} "
+            f"values ('STABLE', '2026-03-01', 10, 0, 420, -100, 'High Decline', '{AS_OF_DATE}')"
+        ],
+    ),
+    Fault(
+        MOM,
+        "mom_month_number_counts_from_one",
+        [update(MOM, "month_number = month_number + 1", "STABLE", "month = '2026-02-01'")],
+    ),
+    Fault(
+        MOM,
+        "mom_prior_month_spend_is_previous_row",
+        [
+            update(
+                MOM,
+                "prior_month_spend = 0, mom_change_pct = null, mom_trend_category = 'High Growth'",
+                "TRAVELLER",
+                "month = '2026-02-01'",
+            )
+        ],
+    ),
+    Fault(
+        MOM, "mom_change_pct_recomputes", [update(MOM, "mom_change_pct = -22.2", "TRAVELLER", "month = '2026-02-01'")]
+    ),
+    Fault(
+        MOM,
+        "mom_trend_category_recomputes",
+        [update(MOM, "mom_trend_category = 'High Decline'", "TRAVELLER", "month = '2026-02-01'")],
+    ),
+    # A late purchase that the mart does not have.
+    Fault(
+        MOM,
+        "mom_customer_totals_reconcile",
+        [late_transaction("TRAVELLER", "2026-02-28", "0.01")],
+        also={"mom_month_totals_reconcile"},
+    ),
+    # Spend in the wrong month: what the customer spent in all is right.
+    Fault(
+        MOM,
+        "mom_month_totals_reconcile",
+        ["update core.fct_transactions set transaction_date = '2026-01-31' where transaction_date = '2026-02-10'"],
+    ),
+    # Spend of the wrong customer: what was spent in the month is right.
+    Fault(
+        MOM,
+        "mom_customer_totals_reconcile",
+        ["update core.fct_transactions set customer_id = 'STABLE' where transaction_date = '2026-02-10'"],
+    ),
+    # December, without spend as November, is missing between November and January.
+    Fault(
+        MOM,
+        "mom_months_dense",
+        [
+            delete(MOM, "DECLINING", "month = '2025-12-01'"),
+            update(MOM, "month_number = month_number - 1", "DECLINING", "month > '2025-12-01'"),
+        ],
+    ),
+    # The mart was built for a month earlier.
+    Fault(MOM, "mom_months_dense", [delete(MOM, "DECLINING", "month = '2026-02-01'")]),
+    Fault(MOM, "mom_stamped_with_as_of_date", [update(MOM, "as_of_date = '2026-03-14'", "STABLE")]),
+    Fault(ATV, "atv_one_row_per_customer", [duplicate(ATV, "STABLE")]),
+    Fault(ATV, "atv_covers_existing_customers", [delete(ATV, "NEVER_SPENT"), delete("int_customers", "NEVER_SPENT")]),
+    Fault(
+        ATV,
+        "atv_average_recomputes",
+        [update(ATV, "avg_transaction_value = 423.34", "STABLE")],
+        also={"atv_sample_reconciles"},
+    ),
+    # What the run aggregated lacks a purchase that the fact has.
+    Fault(ATV, "atv_sample_reconciles", [late_transaction("STABLE", "2026-02-01", "700.00")]),
+    # The deviation of a population, 20.5480, where that of a sample, 25.1661, is asked for.
+    Fault(ATV, "atv_sample_reconciles", [update(ATV, "transaction_value_stddev = 20.5480", "STABLE")]),
+    Fault(
+        ATV,
+        "atv_values_ordered",
+        [update(ATV, "median_transaction_value = 450.01", "STABLE")],
+        also={"atv_sample_reconciles"},
+    ),
+    Fault(
+        ATV,
+        "atv_values_ordered",
+        [update(ATV, "median_transaction_value = null", "STABLE")],
+        also={"atv_sample_reconciles"},
+    ),
+    Fault(
+        ATV,
+        "atv_stddev_null_below_two",
+        [update(ATV, "transaction_value_stddev = 0, spending_consistency = 'Consistent'", "ONE_PURCHASE")],
+        also={"atv_sample_reconciles"},
+    ),
+    Fault(ATV, "atv_consistency_matches", [update(ATV, "spending_consistency = 'Moderate'", "STABLE")]),
+    Fault(ATV, "atv_segment_agrees", [update(ATV, "customer_segment = 'Declining'", "STABLE")]),
+    Fault(ATV, "atv_stamped_with_as_of_date", [update(ATV, "as_of_date = '2026-03-14'", "STABLE")]),
+    Fault(SEGMENTS, "segments_one_row_per_customer", [duplicate(SEGMENTS, "NEVER_SPENT")]),
+    Fault(
+        SEGMENTS,
+        "segments_covers_existing_customers",
+        [delete(SEGMENTS, "NEVER_SPENT"), delete("int_customers", "NEVER_SPENT")],
+    ),
+    Fault(
+        SEGMENTS,
+        "segments_known",
+        [update(SEGMENTS, "customer_segment = null", "STABLE")],
+        also={"segments_rules_recompute"},
+    ),
+    Fault(
+        SEGMENTS,
+        "segments_known",
+        [update(SEGMENTS, "customer_segment = 'Stable Mid-Spenders'", "NEVER_SPENT")],
+        also={"segments_rules_recompute"},
+    ),
+    Fault(SEGMENTS, "segments_rules_recompute", [update(SEGMENTS, "customer_segment = 'Declining'", "STABLE")]),
+    Fault(
+        SEGMENTS,
+        "segments_percentages_in_range",
+        [update(SEGMENTS, "travel_spend_pct = 70, necessities_spend_pct = 31", "TRAVELLER")],
+        also={"segments_category_shares_recompute"},
+    ),
+    Fault(SEGMENTS, "segments_category_shares_recompute", [update(SEGMENTS, "travel_spend_pct = 68", "TRAVELLER")]),
+    Fault(SEGMENTS, "segments_category_spend_reconciles", [late_transaction("STABLE", "2025-09-01", "0.01", "Hotels")]),
+    Fault(SEGMENTS, "segments_category_spend_reconciles", [late_transaction("STABLE", "2025-09-01", "0.01", "Gas")]),
+    Fault(SEGMENTS, "segments_spend_windows_reconcile", [late_transaction("STABLE", "2026-03-15", "0.01")]),
+    Fault(SEGMENTS, "segments_spend_windows_reconcile", [late_transaction("STABLE", "2025-12-15", "0.01")]),
+    Fault(SEGMENTS, "segments_spend_change_recomputes", [update(SEGMENTS, "spend_change_pct = -6.6", "STABLE")]),
+    Fault(SEGMENTS, "segments_spend_change_recomputes", [update(SEGMENTS, "avg_monthly_spend = 140.01", "STABLE")]),
+    Fault(SEGMENTS, "segments_tenure_recomputes", [update(SEGMENTS, "tenure_months = 8", "STABLE")]),
+    Fault(
+        SEGMENTS,
+        "segments_stamped_with_as_of_date",
+        [update(SEGMENTS, "segment_assigned_date = '2026-03-14'", "STABLE")],
+    ),
+    Fault(
+        PROFILE, "profile_one_row_per_customer", [delete(PROFILE, "STABLE")], also={"profile_covers_existing_customers"}
+    ),
+    Fault(
+        PROFILE,
+        "profile_covers_existing_customers",
+        [delete(PROFILE, "NEVER_SPENT"), delete("int_customers", "NEVER_SPENT")],
+    ),
+    Fault(PROFILE, "profile_agrees_with_customers", [update(PROFILE, "city = null", "STABLE")]),
+    Fault(PROFILE, "profile_agrees_with_customers", [update(PROFILE, "full_name = 'Byron Ada'", "STABLE")]),
+    Fault(PROFILE, "profile_agrees_with_ltv", [update(PROFILE, "first_transaction_date = '2025-06-11'", "STABLE")]),
+    Fault(PROFILE, "profile_agrees_with_atv", [update(PROFILE, "median_transaction_value = 425", "STABLE")]),
+    Fault(
+        PROFILE,
+        "profile_average_recomputes",
+        [update(table, "avg_transaction_value = 423.34", "STABLE") for table in (PROFILE, ATV)],
+    ),
+    Fault(PROFILE, "profile_agrees_with_segments", [update(PROFILE, "spend_prior_90_days = 451", "STABLE")]),
+    Fault(PROFILE, "profile_agrees_with_mom", [delete(MOM, "STABLE", "month = '2026-02-01'")]),
+    # Had March been counted, the months would add up to all that GROWING spent.
+    Fault(PROFILE, "profile_agrees_with_mom", [update(MOM, "monthly_spend = 500", "GROWING", "month = '2026-01-01'")]),
+    Fault(
+        PROFILE,
+        "profile_key_in_dim_customer",
+        [update(table, "customer_key = 'unheard of'", "STABLE") for table in (PROFILE, "int_customers")],
+    ),
+    Fault(PROFILE, "profile_account_age_recomputes", [update(PROFILE, "account_age_days = 437", "STABLE")]),
+    Fault(PROFILE, "profile_recency_recomputes", [update(PROFILE, "recency_status = 'Active (30 days)'", "STABLE")]),
+    Fault(
+        PROFILE,
+        "profile_days_since_not_negative",
+        [
+            update(PROFILE, "last_transaction_date = '2026-03-20', days_since_last_transaction = -5", "GROWING"),
+            update(LTV, "last_transaction_date = '2026-03-20'", "GROWING"),
+        ],
+    ),
+    Fault(
+        PROFILE,
+        "profile_spending_profile_recomputes",
+        [update(PROFILE, "spending_profile = 'Travel-Focused'", "STABLE")],
+    ),
+    Fault(
+        PROFILE,
+        "profile_campaign_flags_match_segment",
+        [update(PROFILE, "eligible_for_retention_campaign = true", "STABLE")],
+    ),
+    Fault(
+        PROFILE,
+        "profile_campaign_flags_match_segment",
+        [update(PROFILE, "eligible_for_premium_campaign = true", "NEVER_SPENT")],
+    ),
+    Fault(
+        PROFILE, "profile_stamped_with_as_of_date", [update(PROFILE, "profile_updated_date = '2026-03-14'", "STABLE")]
+    ),
+    Fault(
+        PROFILE,
+        "profile_emails_present",
+        [update(table, "email = null", "STABLE") for table in (PROFILE, "int_customers")],
+    ),
+    Fault(PROFILE, "profile_row_count_near_published", [publication(PROFILE, 10, TOTAL_SPEND)]),
+    Fault(PROFILE, "profile_lifetime_value_near_published", [publication(PROFILE, CUSTOMER_COUNT, "29000.00")]),
+]
+
+
+@pytest.fixture(scope="module")
+def built_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_warehouse(tmp_path_factory.mktemp("validations"))
+
+
+@pytest.fixture(scope="module")
+def shared_connection(built_file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(str(copy_of(built_file, built_file.with_name("planted.duckdb")))) as connection:
+        yield connection
+
+
+@pytest.fixture
+def connection(shared_connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The built warehouse, in a transaction that is taken back after the test."""
+    shared_connection.execute("begin")
+    yield shared_connection
+    shared_connection.execute("rollback")
+
+
+def copy_of(built_file: Path, file: Path) -> Path:
+    assert not built_file.with_name(f"{built_file.name}.wal").exists()
+    return Path(shutil.copy(built_file, file))
+
+
+def checks_of(
+    connection: duckdb.DuckDBPyConnection, mart: str, *, accept_drift: bool = False, freshness_severity: str = "error"
+) -> dict[str, tuple[str, str, str, bool]]:
+    """Return (severity, observed, expected, passed) by check_name."""
+    sql = render_validation(
+        mart,
+        run_schema=RUN_SCHEMA,
+        as_of_date=AS_OF_DATE,
+        accept_drift=accept_drift,
+        freshness_severity=freshness_severity,
+    )
+    rows = connection.execute(sql).fetchall()
+    checks = {row[0]: row[1:] for row in rows}
+    assert len(checks) == len(rows)
+    return checks
+
+
+def failed_checks(connection: duckdb.DuckDBPyConnection, mart: str) -> set[str]:
+    return {name for name, (*_, passed) in checks_of(connection, mart).items() if not passed}
+
+
+@pytest.mark.parametrize("mart", TEMPLATES)
+def test_every_check_passes_on_marts_as_dbt_built_them(connection: duckdb.DuckDBPyConnection, mart: str) -> None:
+    checks = checks_of(connection, mart)
+
+    assert checks
+    assert {name: check for name, check in checks.items() if check[-1] is not True} == {}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.check)
+def test_planted_fault_is_caught_by_its_check(connection: duckdb.DuckDBPyConnection, fault: Fault) -> None:
+    for statement in fault.statements:
+        connection.execute(statement)
+
+    assert failed_checks(connection, fault.mart) == {fault.check} | fault.also
+
+
+def test_every_check_has_a_planted_fault_and_a_name_of_its_own(connection: duckdb.DuckDBPyConnection) -> None:
+    names = [name for mart in TEMPLATES for name in checks_of(connection, mart)]
+
+    assert sorted(names) == sorted({fault.check for fault in FAULTS})
+
+
+@pytest.mark.parametrize("mart", MARTS)
+def test_empty_mart_fails(connection: duckdb.DuckDBPyConnection, mart: str) -> None:
+    connection.execute(f"delete from {RUN_SCHEMA}.{mart}")
+
+    assert any("stamped_with_as_of_date" in name for name in failed_checks(connection, mart))
+
+
+@pytest.mark.parametrize("mart", [SEGMENTS, LTV, ATV, PROFILE])
+def test_marts_without_any_customer_fail(connection: duckdb.DuckDBPyConnection, mart: str) -> None:
+    for table in [*(f"{RUN_SCHEMA}.{mart}" for mart in MARTS), f"{RUN_SCHEMA}.int_customers"]:
+        connection.execute(f"delete from {table}")
+    connection.execute("delete from core.dim_customer")
+    connection.execute("delete from core.fct_transactions")
+
+    assert failed_checks(connection, mart) >= {
+        name for name in checks_of(connection, mart) if "stamped_with_as_of_date" in name
+    }
+    assert failed_checks(connection, mart)
+
+
+def test_months_may_be_empty_before_the_first_complete_month(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("delete from core.fct_transactions where transaction_date < '2026-03-01'")
+    connection.execute(f"delete from {RUN_SCHEMA}.{MOM}")
+
+    assert failed_checks(connection, MOM) == set()
+
+
+def test_failed_check_names_how_many_rows_differ_and_one_of_them(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(update(LTV, "lifetime_value = 0", "STABLE"))
+    connection.execute(update(LTV, "lifetime_value = 0", "TRAVELLER"))
+
+    _, observed, expected, _ = checks_of(connection, LTV)["ltv_lifetime_value_reconciles"]
+
+    assert observed == "2 customers differ, for example STABLE"
+    assert "core.fct_transactions" in expected
+
+
+def test_drift_is_measured_against_the_latest_publication_up_to_a_week_old(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    connection.execute(publication(LTV, 500, "1.00", as_of_date="2026-03-07"))
+    connection.execute(publication(LTV, 9, "25000.00", as_of_date="2026-03-08"))
+    connection.execute(publication(LTV, 500, "1.00", as_of_date="2026-03-16"))
+    connection.execute(publication(PROFILE, 500, "1.00", as_of_date="2026-03-15"))
+
+    checks = checks_of(connection, LTV)
+
+    assert checks["ltv_row_count_near_published"][1] == "row_count 9, 0.00 % against 2026-03-08"
+    assert checks["ltv_lifetime_value_near_published"][1] == "lifetime_value 27210.00, 8.84 % against 2026-03-08"
+
+
+def test_without_a_publication_within_a_week_there_is_nothing_to_drift_from(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    connection.execute(publication(LTV, 500, "1.00", as_of_date="2026-03-07"))
+
+    _, observed, _, passed = checks_of(connection, LTV)["ltv_row_count_near_published"]
+
+    assert observed == "row_count 9, nothing comparable published"
+    assert passed
+
+
+def test_accepted_drift_is_a_warning(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(publication(LTV, 500, "1.00"))
+
+    strict, accepting = checks_of(connection, LTV), checks_of(connection, LTV, accept_drift=True)
+
+    for name in ("ltv_row_count_near_published", "ltv_lifetime_value_near_published"):
+        assert (strict[name][0], strict[name][-1]) == ("error", False)
+        assert (accepting[name][0], accepting[name][-1]) == ("warn", False)
+
+
+def test_freshness_has_the_severity_that_is_asked_for(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("delete from raw.transactions where transaction_date = '2026-03-12'")
+
+    checks = checks_of(connection, "sources", freshness_severity="warn")
+
+    assert checks["sources_transactions_fresh"] == (
+        "warn",
+        "10 days: latest transaction_date is 2026-03-05",
+        "at most 3 days older than 2026-03-15",
+        False,
+    )
+
+
+@pytest.mark.parametrize("mart", TEMPLATES)
+def test_template_reads_the_fact_at_most_once(mart: str) -> None:
+    sql = render_validation(mart, run_schema=RUN_SCHEMA, as_of_date=AS_OF_DATE)
+
+    assert len(re.findall(r"(?:from|join) core\.fct_transactions", sql)) <= 1
+
+
+@pytest.fixture
+def warehouse(built_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the built warehouse behind the Airflow connection `warehouse`."""
+    file = copy_of(built_file, tmp_path / "warehouse.duckdb")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(file)}))
+    return file
+
+
+def execute_in(file: Path, *statements: str) -> None:
+    with duckdb.connect(str(file)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def stored_results(file: Path, columns: str, condition: str = "true") -> list[tuple]:
+    with duckdb.connect(str(file)) as connection:
+        return connection.execute(
+            f"select {columns} from ops.validation_results where {condition} order by all"
+        ).fetchall()
+
+
+def rendered(mart: str, **arguments: object) -> ValidateMartOperator:
+    settings = {"run_schema": RUN_SCHEMA, "as_of_date": AS_OF_DATE} | arguments
+    with DAG("refresh", schedule=None, template_searchpath=str(SQL_TEMPLATES)):
+        operator = ValidateMartOperator(task_id=f"validate_{mart}", mart=mart, **settings)
+    operator.resolve_template_files()
+    operator.render_template_fields({"run_id": "run_1", "params": {"accept_drift": True}})
+    return operator
+
+
+def validate(mart: str, **arguments: object) -> dict[str, int]:
+    return rendered(mart, **arguments).execute({})
+
+
+def test_operator_renders_the_template_with_its_own_rendered_fields() -> None:
+    operator = rendered(
+        LTV,
+        run_schema="marts_{{ run_id }}",
+        as_of_date="2026-0{{ 1 + 2 }}-15",
+        accept_drift="{{ params.accept_drift }}",
+    )
+
+    assert operator.dag_run_id == "run_1"
+    assert (
+        operator.sql.split()
+        == render_validation(LTV, run_schema="marts_run_1", as_of_date="2026-03-15", accept_drift=True).split()
+    )
+
+
+def test_operator_returns_and_keeps_every_result(warehouse: Path) -> None:
+    before = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+    counts = validate(LTV)
+
+    assert counts == {"passed": 11, "warned": 0, "failed": 0}
+    assert stored_results(warehouse, "distinct dag_run_id, mart, as_of_date, run_schema, severity, passed") == [
+        ("run_1", LTV, datetime.date(2026, 3, 15), RUN_SCHEMA, "error", True)
+    ]
+    assert stored_results(warehouse, "observed, expected", "check_name = 'ltv_stamped_with_as_of_date'") == [
+        ("9 of 9 rows", "every row has as_of_date 2026-03-15, and there are rows")
+    ]
+    [(first, last)] = stored_results(warehouse, "min(checked_at), max(checked_at)")
+    assert before <= first == last <= datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+
+def test_operator_creates_the_tables_it_needs(warehouse: Path) -> None:
+    execute_in(warehouse, "drop schema ops cascade")
+
+    validate(LTV)
+
+    assert len(stored_results(warehouse, "check_name")) == 11
+
+
+def test_rerun_replaces_the_results_of_its_run_and_mart_only(warehouse: Path) -> None:
+    validate(LTV, dag_run_id="run_0")
+    validate(ATV)
+    validate(LTV)
+    execute_in(warehouse, update(LTV, "lifetime_value = 0", "STABLE"))
+
+    with pytest.raises(ValidationFailed):
+        validate(LTV)
+
+    assert stored_results(warehouse, "dag_run_id, mart, check_name", "not passed") == [
+        ("run_1", LTV, "ltv_avg_spend_per_day_recomputes"),
+        ("run_1", LTV, "ltv_lifetime_value_reconciles"),
+    ]
+    assert stored_results(warehouse, "dag_run_id, mart, count(*)", "true group by all") == [
+        ("run_0", LTV, 11),
+        ("run_1", ATV, 9),
+        ("run_1", LTV, 11),
+    ]
+
+
+def test_failure_names_mart_schema_check_observed_expected_and_next_step(warehouse: Path) -> None:
+    execute_in(warehouse, update(LTV, "total_transactions = 2", "STABLE"))
+
+    with pytest.raises(ValidationFailed) as failure:
+        validate(LTV)
+
+    message = str(failure.value)
+    assert f"{LTV} in {RUN_SCHEMA} for 2026-03-15 failed 1 of 11 checks" in message
+    assert (
+        "- ltv_total_transactions_reconciles: observed 1 customers differ, for example STABLE; "
+        "expected total_transactions is the number in core.fct_transactions, approved"
+    ) in message
+    assert "start a new run for as_of_date 2026-03-15" in message
+
+
+def test_failed_validation_is_not_retried() -> None:
+    assert issubclass(ValidationFailed, AirflowFailException)
+
+
+def test_failed_warning_is_kept_and_does_not_fail(warehouse: Path) -> None:
+    execute_in(warehouse, publication(LTV, 500, TOTAL_SPEND))
+
+    counts = validate(LTV, accept_drift="{{ params.accept_drift }}")
+
+    assert counts == {"passed": 10, "warned": 1, "failed": 0}
+    assert stored_results(warehouse, "check_name, severity", "not passed") == [("ltv_row_count_near_published", "warn")]
+
+
+def test_log_shows_every_check_with_verdict_observed_and_expected(
+    warehouse: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    execute_in(warehouse, publication(LTV, 500, TOTAL_SPEND), update(LTV, "total_transactions = 2", "STABLE"))
+
+    with pytest.raises(ValidationFailed):
+        validate(LTV, accept_drift=True)
+
+    out, err = capfd.readouterr()
+    verdicts = re.findall(r"^(PASS|WARN|FAIL)  (\w+) +(.+?)  +(.+)$", out + err, flags=re.MULTILINE)
+    assert len(verdicts) == 11
+    assert ("WARN", "ltv_row_count_near_published") in [verdict[:2] for verdict in verdicts]
+    assert (
+        "FAIL",
+        "ltv_total_transactions_reconciles",
+        "1 customers differ, for example STABLE",
+        "total_transactions is the number in core.fct_transactions, approved",
+    ) in verdicts
+
+
+@pytest.mark.parametrize("mart", MARTS)
+def test_empty_mart_fails_the_task(warehouse: Path, mart: str) -> None:
+    execute_in(warehouse, f"delete from {RUN_SCHEMA}.{mart}")
+
+    with pytest.raises(ValidationFailed, match="0 of 0 rows"):
+        validate(mart)
+
+
+def test_dropped_run_schema_is_named_with_the_next_step(warehouse: Path) -> None:
+    execute_in(warehouse, f"drop schema {RUN_SCHEMA} cascade")
+
+    with pytest.raises(ValidationNotRun, match=rf"{LTV} could not run on schema {RUN_SCHEMA}[\s\S]*start a new run"):
+        validate(LTV)
+
+
+def check_row(passed: str, severity: str = "error") -> str:
+    return f"select 'made_up' as check_name, '{severity}' as severity, '1' as observed, '2' as expected, {passed} as ok"
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        pytest.param(check_row("cast(null as boolean)"), "made_up: observed 1; expected 2", id="passed is NULL"),
+        pytest.param(check_row("false", severity="fatal"), "made_up: observed 1; expected 2", id="unknown severity"),
+        pytest.param(f"select * from ({check_row('true')}) where false", "returned no check", id="no check"),
+    ],
+)
+def test_what_is_not_clearly_passed_fails(warehouse: Path, sql: str, message: str) -> None:
+    operator = rendered(LTV)
+    operator.sql = sql
+
+    with pytest.raises(ValidationFailed, match=message):
+        operator.execute(SimpleNamespace())

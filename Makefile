@@ -28,8 +28,8 @@ refresh: $(READY) $(MANIFEST) ## Run the whole nightly job once, with a real Air
 up: $(READY) $(MANIFEST) ## Leave Airflow running, with the UI on http://localhost:8080 (UP_PORT=... for another port)
 	@exec $(PY) -m include.customer_360.local_airflow up
 
-down: $(READY) ## Stop the Airflow that `make up` left running
-	@exec $(PY) -m include.customer_360.local_airflow down
+down: ## Stop the Airflow that `make up` left running
+	@if [[ -x $(PY) ]]; then exec $(PY) -m include.customer_360.local_airflow down; fi
 
 load: $(READY) ## Load your own data: make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...
 	@exec $(PY) -m include.customer_360.load

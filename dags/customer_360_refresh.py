@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG, CronPartitionTimetable, Param, TaskGroup, chain
-from cosmos import DbtRunLocalOperator, DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos.constants import ExecutionMode, LoadMode, TestBehavior
-from publish_marts import DropRunSchemasOperator, PublishMartsOperator
+from publish_marts import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from single_try import refuse_second_try
 from validate_mart import ValidateMartOperator
 
@@ -27,18 +27,18 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 
 - **When**: 3 AM New York, for the day before. The partition key is the `as_of_date`. A manual run takes it from the
   form; empty means yesterday in New York. Backfill:
-  `airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-03-31`.
+  `airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01` builds March.
 - **Where**: the marts are built and checked in `marts_run_<date>_<run>`; readers see `marts` only. A failed run leaves
   `marts` as it was and its own schema for inspection. A run for an older date than the published one writes history
   and publishes nothing (`publish` is skipped).
 - **Again**: a rerun of a date gives the same rows. After a failure start a new run for the same `as_of_date` instead of
-  clearing tasks of `load_core` or `build_marts`.
+  clearing tasks of `dbt_build`.
 
 ### When it fails
 
 - **validate_sources**: the sources are empty or too old. See the table in the log. Ask for the missing delivery, then
   start a new run.
-- **load_core / build_marts: dbt_producer_watcher**: a model or a data test failed. The log names it and, for a test,
+- **dbt_build.dbt_producer_watcher**: a model or a data test failed. The log names it and, for a test,
   the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_duplicates_plus_rejected`: rows arrived
   further out of order than `ingest_lookback_days`; run again with *Load all transactions again*. `Could not set lock
   on file`: another program has the DuckDB file open; close it.
@@ -52,69 +52,12 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 
 AS_OF_DATE = "{{ macros.customer_360.as_of_date(dag_run, params) }}"
 RUN_SCHEMA = "{{ macros.customer_360.run_schema(dag_run, params) }}"
-BUILD = "dbt_producer_watcher"
 RUN_SCOPE = {"as_of_date": AS_OF_DATE, "run_schema": RUN_SCHEMA, "pool": "warehouse"}
 
 settings = load_settings()
 
-# One load of core at a time. On DuckDB pool warehouse has a single slot and sees to that too.
-CORE_POOL = "warehouse" if settings.warehouse == "duckdb" else "core_load"
-
-PROFILE = ProfileConfig(
-    profile_name="customer_analytics",
-    target_name=settings.warehouse,
-    profiles_yml_filepath=DBT_PROJECT / "profiles.yml",
-)
-# Variables, not --vars: with other vars dbt parses the whole project again, with other variables only what reads them.
-DBT_ENVIRONMENT = {"AS_OF_DATE": AS_OF_DATE, "RUN_SCHEMA": RUN_SCHEMA, "WAREHOUSE_FILE": str(settings.warehouse_file)}
-PROJECT = ProjectConfig(
-    dbt_project_path=DBT_PROJECT,
-    manifest_path=DBT_PROJECT / "target" / "manifest.json",
-    env_vars=DBT_ENVIRONMENT,
-    install_dbt_deps=False,
-)
-DBT_ARGUMENTS = {"append_env": True, "execution_timeout": timedelta(hours=2)}
-
-
-def dbt_task_group(group_id: str, select: list[str], pool: str) -> DbtTaskGroup:
-    """Return a group in which one `dbt build` runs `select` with its data tests; a task per node shows its outcome."""
-    group = DbtTaskGroup(
-        group_id=group_id,
-        project_config=PROJECT,
-        profile_config=PROFILE,
-        execution_config=ExecutionConfig(
-            execution_mode=ExecutionMode.WATCHER,
-            setup_operator_args={
-                "pool": pool,
-                # Data tests run inside the build, so that a failed one stops what is downstream of its model.
-                "dbt_cmd_flags": ["--resource-type", "test"],
-                "indirect_selection": "buildable",
-                "full_refresh": "{{ params.full_refresh }}",
-                "pre_execute": refuse_second_try,
-            },
-        ),
-        render_config=RenderConfig(
-            load_method=LoadMode.DBT_MANIFEST,
-            select=select,
-            exclude=["customer_360_history"],
-            group_nodes_by_folder=True,
-            normalize_task_id=lambda node: node.name,
-            test_behavior=TestBehavior.NONE,
-            emit_datasets=False,
-        ),
-        operator_args={
-            **DBT_ARGUMENTS,
-            "retries": 0,
-            "deferrable": False,
-            "poke_interval": 1,
-            "trigger_rule": "none_failed",
-        },
-    )
-    # Watchers that wait beside the build take its processor time; after it, each is done at its first look.
-    for task in group.tasks_map.values():
-        if task is not group.tasks_map[BUILD] and not task.upstream_task_ids:
-            group.tasks_map[BUILD] >> task
-    return group
+# One build, and so one load of core, at a time. On DuckDB pool warehouse has a single slot and sees to that too.
+BUILD_POOL = "warehouse" if settings.warehouse == "duckdb" else "core_load"
 
 
 with DAG(
@@ -162,30 +105,58 @@ with DAG(
         freshness_severity="warn" if settings.warehouse == "duckdb" else "error",
         **RUN_SCOPE,
     )
-    load_core = dbt_task_group(
-        "load_core", ["path:seeds", "path:snapshots", "path:models/staging", "path:models/core"], CORE_POOL
+    dbt_build = DbtTaskGroup(
+        group_id="dbt_build",
+        project_config=ProjectConfig(
+            dbt_project_path=DBT_PROJECT,
+            manifest_path=DBT_PROJECT / "target" / "manifest.json",
+            # Variables, not --vars: with other vars dbt parses all files again, with other variables what reads them.
+            env_vars={
+                "AS_OF_DATE": AS_OF_DATE,
+                "RUN_SCHEMA": RUN_SCHEMA,
+                "WAREHOUSE_FILE": str(settings.warehouse_file),
+            },
+            install_dbt_deps=False,
+        ),
+        profile_config=ProfileConfig(
+            profile_name="customer_analytics",
+            target_name=settings.warehouse,
+            profiles_yml_filepath=DBT_PROJECT / "profiles.yml",
+        ),
+        execution_config=ExecutionConfig(
+            execution_mode=ExecutionMode.WATCHER,
+            setup_operator_args={
+                "pool": BUILD_POOL,
+                # Data tests run inside the build, so that a failed one stops what is downstream of its model.
+                "dbt_cmd_flags": ["--resource-type", "test"],
+                "full_refresh": "{{ params.full_refresh }}",
+                "pre_execute": refuse_second_try,
+            },
+        ),
+        render_config=RenderConfig(
+            load_method=LoadMode.DBT_MANIFEST,
+            group_nodes_by_folder=True,
+            normalize_task_id=lambda node: node.name,
+            test_behavior=TestBehavior.NONE,
+            emit_datasets=False,
+        ),
+        operator_args={
+            "append_env": True,
+            "execution_timeout": timedelta(hours=2),
+            "retries": 0,
+            "deferrable": False,
+            "poke_interval": 1,
+        },
     )
-    build_marts = dbt_task_group("build_marts", ["path:models/intermediate", "path:models/marts"], "warehouse")
     with TaskGroup("validate_marts") as validate_marts:
         for mart in MARTS:
             validation = ValidateMartOperator(
                 task_id=f"validate_{mart}", mart=mart, accept_drift="{{ params.accept_drift }}", **RUN_SCOPE
             )
-            build_marts.tasks_map[f"model.customer_analytics.{mart}"] >> validation
-    write_history = DbtRunLocalOperator(
-        task_id="write_history",
-        profile_config=PROFILE,
-        project_dir=DBT_PROJECT,
-        select="customer_360_history",
-        env=DBT_ENVIRONMENT,
-        emit_datasets=False,
-        pool="warehouse",
-        **DBT_ARGUMENTS,
-    )
+            dbt_build.tasks_map[f"model.customer_analytics.{mart}"] >> validation
+    write_history = WriteHistoryOperator(task_id="write_history", **RUN_SCOPE)
     publish = PublishMartsOperator(task_id="publish", **RUN_SCOPE)
     drop_run_schemas = DropRunSchemasOperator(task_id="drop_run_schemas", trigger_rule="none_failed", **RUN_SCOPE)
 
-    # The next build waits for the build before it, not for those that watch it; publish waits for all of them.
-    chain(load_core.tasks_map[BUILD], build_marts.tasks_map[BUILD])
-    chain(validate_sources, load_core, publish)
-    chain(build_marts, validate_marts, write_history, publish, drop_run_schemas)
+    chain(validate_sources, dbt_build, write_history)
+    chain(validate_marts, write_history, publish, drop_run_schemas)

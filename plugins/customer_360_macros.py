@@ -9,6 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
+from airflow.sdk.exceptions import AirflowFailException
 
 from include.customer_360.as_of_date import decide_as_of_date
 
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 def as_of_date(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
     """Return the as_of_date of a run, YYYY-MM-DD.
 
-    :raises ValueError: see `decide_as_of_date`.
+    :raises AirflowFailException: when the run asks for a date that cannot be built; another try would ask again.
     """
-    return decide_as_of_date(
-        dag_run.partition_key, params.get("as_of_date"), dag_run.run_after, dag_run.start_date
-    ).isoformat()
+    try:
+        decided = decide_as_of_date(
+            dag_run.partition_key, params.get("as_of_date"), dag_run.run_after, dag_run.start_date
+        )
+    except ValueError as refused:
+        raise AirflowFailException(str(refused)) from refused
+    return decided.isoformat()
 
 
 def run_schema(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:

@@ -95,6 +95,51 @@ class PublishMartsOperator(BaseSQLOperator):
         return rows
 
 
+class WriteHistoryOperator(BaseSQLOperator):
+    """Put the run's rows of customer_360_history in place of those that marts.customer_360_history has for its date.
+
+    dbt builds them in `run_schema`, like every mart, so that history too holds validated rows only.
+    Returns (XCom) the number of rows.
+
+    :param run_schema: the schema that this run built and validated its marts in.
+    :param as_of_date: the run's business date, YYYY-MM-DD.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "run_schema", "as_of_date")
+    ui_color = "#cfe3f5"
+
+    def __init__(
+        self,
+        *,
+        run_schema: str,
+        as_of_date: str,
+        conn_id: str = "warehouse",
+        **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
+    ) -> None:
+        super().__init__(conn_id=conn_id, **kwargs)
+        self.run_schema = run_schema
+        self.as_of_date = as_of_date
+
+    def execute(self, context: Context) -> int:
+        """Write the date, all of it or nothing."""
+        written = f"{self.run_schema}.customer_360_history"
+        history = "marts.customer_360_history"
+        with closing(self.get_db_hook().get_conn()) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute("create schema if not exists marts")
+            cursor.execute(f"create table if not exists {history} as select * from {written} where 1 = 0")
+            cursor.execute(f"select * from {written} where 1 = 0")
+            # By name: a table that is years old may have its columns in another order.
+            columns = ", ".join(column[0] for column in cursor.description)
+            cursor.execute("begin transaction")
+            cursor.execute(f"delete from {history} where as_of_date = cast('{self.as_of_date}' as date)")
+            cursor.execute(f"insert into {history} ({columns}) select {columns} from {written}")
+            cursor.execute("commit")
+            cursor.execute(f"select count(*) from {written}")
+            rows = cursor.fetchone()[0]
+        self.log.info("Wrote %s rows for %s to %s", rows, self.as_of_date, history)
+        return rows
+
+
 class DropRunSchemasOperator(BaseSQLOperator):
     """Drop the run schemas that nobody needs any more.
 

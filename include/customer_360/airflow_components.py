@@ -22,6 +22,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -30,7 +31,7 @@ import psutil
 # In the environment of everything started here, with the home as its value: how left-overs are told from others.
 HOME_MARKER = "CUSTOMER_360_AIRFLOW_HOME"
 ADDRESS_IN_USE = 75
-SECONDS_TO_END = 5.0
+SECONDS_TO_END = 2.0
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 ARGUMENTS = {
@@ -79,13 +80,18 @@ def processes_of(home: Path) -> list[psutil.Process]:
     return found
 
 
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill these processes, as far as they still run."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def kill_all_of(home: Path) -> None:
     """Kill the processes of this home, whichever of them started which, and wait until they are gone."""
     while left := processes_of(home):
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left, timeout=SECONDS_TO_END)
+        kill(left)
+        time.sleep(0.05)
 
 
 def copy_empty_database(home: Path, template: Path) -> None:
@@ -102,11 +108,12 @@ def prepare_database(home: Path, template: Path, slots: int) -> None:
 
     from airflow import settings
     from airflow._shared.timezones import timezone
+    from airflow.jobs.job import Job, JobState
     from airflow.models import DagModel, DagRun, TaskInstance
     from airflow.models.pool import Pool
     from airflow.utils import db
     from airflow.utils.session import create_session
-    from airflow.utils.state import DagRunState, State, TaskInstanceState
+    from airflow.utils.state import State
     from sqlalchemy import update
 
     # The template's name holds the version of Airflow and of its database.
@@ -121,11 +128,14 @@ def prepare_database(home: Path, template: Path, slots: int) -> None:
         part.rename(template)
     Pool.create_or_update_pool("warehouse", slots, "Tasks that open the warehouse", include_deferred=False)
     Pool.create_or_update_pool("core_load", 1, "The load of core: one at a time", include_deferred=False)
-    now = timezone.utcnow()
     with create_session() as session:
-        for model, states in ((TaskInstance, State.unfinished - {None}), (DagRun, State.unfinished_dr_states)):
-            failed = TaskInstanceState.FAILED if model is TaskInstance else DagRunState.FAILED
-            session.execute(update(model).where(model.state.in_(states)).values(state=failed, end_date=now))
+        ended = {"state": "failed", "end_date": timezone.utcnow()}
+        for model, states in (
+            (Job, [JobState.RUNNING]),
+            (DagRun, State.unfinished_dr_states),
+            (TaskInstance, State.unfinished - {None}),
+        ):
+            session.execute(update(model).where(model.state.in_(states)).values(**ended))
         # Decided anew when the Dags are parsed: what fell due while nothing ran is not caught up.
         session.execute(update(DagModel).values(next_dagrun_create_after=None))
     settings.get_engine().dispose()
@@ -214,9 +224,12 @@ def supervise(home: Path, template: Path, slots: int, parent: int | None) -> int
 
 
 def end_all(home: Path, running: dict[int, str]) -> None:
-    """Ask the components to end, wait a little, then kill what is left, tasks and their children included."""
-    for pid in running:
-        with contextlib.suppress(ProcessLookupError):
+    """Ask the components to end, wait a little, then kill what is left."""
+    for pid, name in running.items():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if name == "scheduler":
+                # It would wait for its tasks to finish.
+                kill(psutil.Process(pid).children(recursive=True))
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + SECONDS_TO_END
     while running and time.monotonic() < deadline:
@@ -238,7 +251,7 @@ def take_lock(file: TextIO) -> None:
     return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def main() -> int:
+def main() -> NoReturn:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--template", type=Path, required=True)
@@ -252,13 +265,15 @@ def main() -> int:
         running.truncate(0)
         json.dump({"pid": os.getpid(), "url": options.url, "warehouse": options.warehouse}, running)
         running.flush()
+        status = 1
         try:
-            return supervise(options.home, options.template, options.slots, options.parent)
+            status = supervise(options.home, options.template, options.slots, options.parent)
         except Exception:
-            # Its own log ends with what libraries say as they are unloaded.
             (options.home / "failure.txt").write_text(traceback.format_exc())
-            raise
+        finally:
+            # Taking all that was imported apart would take seconds.
+            os._exit(status)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -24,13 +24,15 @@ from pathlib import Path
 
 import httpx
 
-from include.customer_360.airflow_components import ADDRESS_IN_USE, HOME_MARKER, last_lines
+from include.customer_360.airflow_components import ADDRESS_IN_USE, HOME_MARKER, kill_all_of, last_lines
+from include.customer_360.sample import ensure_sample
 from include.customer_360.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
+from include.customer_360.sources import WarehouseError
 
 STATE_FOLDER = PROJECT_ROOT / ".airflow"
 USER = "admin"
 DAG_IDS = ("customer_360_refresh", "campaign_exports")
-SECONDS_TO_START = 180
+SECONDS_TO_START = 300
 SECONDS_TO_STOP = 20
 UI_PORT = 8080
 # A run's date is the run's own, and without bytecode on disk every import takes twice as long.
@@ -68,10 +70,10 @@ def is_taken(port: int) -> bool:
         return False
 
 
-def private_json(file: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """Return the secrets kept in a file that only its owner can read; made up, once, when it is not there."""
+def kept_secrets(file: Path, names: tuple[str, ...], size: int) -> dict[str, str]:
+    """Return the secrets in a file that only its owner can read; made up, `size` random bytes each, when not there."""
     if not file.exists():
-        made_up = {name: secrets.token_urlsafe(48) for name in names}
+        made_up = {name: secrets.token_urlsafe(size) for name in names}
         part = file.with_suffix(".part")
         part.touch(mode=0o600)
         part.write_text(json.dumps(made_up))
@@ -88,6 +90,18 @@ def running_state(home: Path) -> dict | None:
         except BlockingIOError:
             return json.load(running)
     return None
+
+
+def refuse_second(home: Path) -> None:
+    """Do nothing while no Airflow runs in this home.
+
+    :raises LocalAirflowError: when one does.
+    """
+    if running := running_state(home):
+        raise LocalAirflowError(
+            f"Airflow runs already on {running['warehouse']} (pid {running['pid']}, {running['url']}). "
+            "`make down` stops it."
+        )
 
 
 class LocalAirflow:
@@ -133,8 +147,8 @@ class LocalAirflow:
             for name, value in os.environ.items()
             if not name.startswith("AIRFLOW__") and name not in NOT_INHERITED
         }
-        keys = private_json(self.home / "secrets.json", ("api", "jwt"))
-        self.password = private_json(self.home / "password.json", (USER,))[USER]
+        keys = kept_secrets(self.home / "secrets.json", ("api", "jwt"), size=64)
+        self.password = kept_secrets(self.home / "password.json", (USER,), size=12)[USER]
         url = f"http://127.0.0.1:{port}"
         sections = {
             "core": {
@@ -153,7 +167,7 @@ class LocalAirflow:
             "api": {
                 "host": "127.0.0.1",
                 "port": port,
-                "base_url": url,
+                "base_url": f"http://localhost:{port}",
                 "secret_key": keys["api"],
                 "workers": 1,
                 "maximum_page_limit": 1000,
@@ -207,11 +221,7 @@ class LocalAirflow:
 
         :raises LocalAirflowError: when one runs already on this warehouse.
         """
-        if running := running_state(self.home):
-            raise LocalAirflowError(
-                f"Airflow runs already on {self.warehouse} (pid {running['pid']}, {running['url']}). "
-                "`make down` stops it."
-            )
+        refuse_second(self.home)
         (self.home / "logs").mkdir(parents=True, exist_ok=True)
         (self.home / "failure.txt").unlink(missing_ok=True)
         port = self.port or free_port()
@@ -243,7 +253,9 @@ class LocalAirflow:
             return
         failure = self.home / "failure.txt"
         last = failure.read_text() if failure.exists() else last_lines(self.home / "logs" / "supervisor.log")
-        raise LocalAirflowError(f"Airflow ended: {last}\nIts logs are in {self.home / 'logs' / 'components'}")
+        raise LocalAirflowError(
+            f"Airflow ended (status {self.process.returncode}). {last}\nIts logs are in {self.home / 'logs'}"
+        )
 
     def wait_until_healthy(self) -> None:
         """Wait until every component reports that it works.
@@ -285,6 +297,16 @@ class LocalAirflow:
             timeout=60,
         )
 
+    def check_imports(self, client: httpx.Client) -> None:
+        """Do nothing while every Dag file can be imported.
+
+        :raises LocalAirflowError: with the errors, when one cannot.
+        """
+        errors = client.get("importErrors").raise_for_status().json()["import_errors"]
+        if errors:
+            shown = "\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors)
+            raise LocalAirflowError(f"Airflow cannot import the Dags:\n{shown}")
+
     def wait_until_parsed(self, client: httpx.Client) -> None:
         """Wait until the Dags are there, and have them not paused.
 
@@ -293,10 +315,7 @@ class LocalAirflow:
         deadline = time.monotonic() + SECONDS_TO_START
         while time.monotonic() < deadline:
             self.check()
-            errors = client.get("importErrors").raise_for_status().json()["import_errors"]
-            if errors:
-                shown = "\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors)
-                raise LocalAirflowError(f"Airflow cannot import the Dags:\n{shown}")
+            self.check_imports(client)
             if all(client.get(f"dags/{dag_id}").status_code == httpx.codes.OK for dag_id in DAG_IDS):
                 for dag_id in DAG_IDS:
                     client.patch(f"dags/{dag_id}", json={"is_paused": False}).raise_for_status()
@@ -319,6 +338,7 @@ class LocalAirflow:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+            kill_all_of(self.home)
         self.process = None
 
 
@@ -352,11 +372,14 @@ def ui_port() -> int:
 
 
 def up(settings: Settings) -> None:
-    """Start Airflow, leave it running, and print how to log in."""
+    """Start Airflow, leave it running, and print how to log in; a warehouse without sources gets the sample."""
+    refuse_second(home_of(settings))
     airflow = LocalAirflow(settings, port=ui_port(), detached=True, by_the_clock=True)
     print("Starting Airflow ...", flush=True)
     airflow.start()
     try:
+        if sample := ensure_sample(settings):
+            print(f"Sample data: {sample.customers:,} customers, {sample.transactions:,} transactions", flush=True)
         airflow.wait_until_healthy()
         with airflow.client() as client:
             airflow.wait_until_parsed(client)
@@ -400,7 +423,7 @@ def main() -> int:
             homes = STATE_FOLDER.glob("*/") if options.all else [home_of(settings)]
             if not sum(down(home) for home in homes):
                 print("No Airflow is running." if options.all else f"No Airflow runs on {settings.warehouse_file}.")
-    except (SettingsError, LocalAirflowError) as problem:
+    except (SettingsError, LocalAirflowError, WarehouseError, ValueError) as problem:
         print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -32,8 +32,11 @@ SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_WITHOUT_PROGRESS = 600
 SECONDS_TO_START_EXPORTS = 120
 UNAVAILABLE_LOOKS = 10
-# A node's last line in dbt's output, as in `9 of 21 OK created sql table model core.dim_customer .. [OK in 3.64s]`.
+# A node's two lines in dbt's output: `9 of 21 START sql table model core.dim_customer ...... [RUN]` and
+# `9 of 21 OK created sql table model core.dim_customer ...... [OK in 3.64s]`, the latter with colours.
+DBT_START = re.compile(r"\d+ of \d+ START .*? (\S+) \.*\s*\[RUN\]")
 DBT_RESULT = re.compile(r"\d+ of \d+ (OK|ERROR|FAIL)\b.*? (\S+) \.*\s*\[.* in ([\d.]+)s\]")
+DBT_BUILD = "DbtProducerWatcherOperator"
 FINISHED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
@@ -52,6 +55,7 @@ class DagRunView:
     state: str = "queued"
     tasks: list[dict] = field(default_factory=list)
     dbt_seconds: dict[str, float] = field(default_factory=dict)
+    building: str = ""
     shown: set[str] = field(default_factory=set)
 
     @property
@@ -71,30 +75,30 @@ class DagRunView:
     def news(self) -> Iterator[tuple[str, str, float | None]]:
         """Yield name, state and seconds of each step that finished since the last look, in order of finishing.
 
-        The nodes of a dbt build are steps of their own, as dbt reports them to its task; the tasks that merely watch
+        The nodes of a dbt build are steps of their own, as dbt reports them in its log. The tasks that merely watch
         them are left out, as long as they succeed.
         """
         for task in sorted(self.tasks, key=lambda task: task["end_date"] or "~"):
-            operator = task["operator_name"] or ""
-            if operator == "DbtProducerWatcherOperator" and task["state"] is not None:
+            step, state, operator = step_name(task), task["state"], task["operator_name"] or ""
+            if operator == DBT_BUILD and state is not None and step not in self.shown:
                 yield from self.dbt_news(task)
-            watches = operator.endswith("WatcherOperator") and "Producer" not in operator
-            quiet = watches or operator == "EmptyOperator"
-            if (
-                task["state"] not in FINISHED
-                or task["task_id"] in self.shown
-                or task["state"] in ("upstream_failed", "removed")
-                or (quiet and task["state"] == "success")
-            ):
-                continue
-            self.shown.add(task["task_id"])
-            yield task["task_id"].replace("dbt_producer_watcher", "dbt build"), task["state"], task["duration"]
+            watches = operator.endswith("WatcherOperator") and operator != DBT_BUILD
+            quiet = state == "success" and (watches or operator == "EmptyOperator")
+            if state == "up_for_retry" and (attempt := f"{step} {task['try_number']}") not in self.shown:
+                self.shown.add(attempt)
+                yield step, "failed, will be tried again", task["duration"]
+            elif state in ("success", "failed", "skipped") and step not in self.shown and not quiet:
+                self.shown.add(step)
+                yield step, state, task["duration"]
 
-    def dbt_news(self, producer: dict) -> Iterator[tuple[str, str, float | None]]:
+    def dbt_news(self, build: dict) -> Iterator[tuple[str, str, float | None]]:
         """Yield the nodes that this `dbt build` finished since the last look, but for the tests that passed."""
-        group = producer["task_id"].rpartition(".")[0]
-        for entry in read_log(self.log_of(producer)):
-            if result := DBT_RESULT.search(str(entry.get("event"))):
+        group = build["task_id"].rpartition(".")[0]
+        for entry in read_log(self.log_of(build)):
+            event = str(entry.get("event"))
+            if start := DBT_START.search(event):
+                self.building = start[1].rpartition(".")[2]
+            elif result := DBT_RESULT.search(event):
                 verdict, relation, seconds = result.groups()
                 name = relation.rpartition(".")[2]
                 step = f"{group}.{name}"
@@ -108,16 +112,24 @@ class DagRunView:
         folder = self.logs / f"dag_id={self.dag_id}" / f"run_id={self.run_id}" / f"task_id={task['task_id']}"
         return folder / f"attempt={task['try_number']}.log"
 
-    def running(self) -> list[str]:
-        """Return the tasks under way; when there are none, those that wait, with what they are waiting in."""
-        under_way = [task["task_id"] for task in self.tasks if task["state"] == "running"]
-        waiting = [f"{task['task_id']} ({task['state']})" for task in self.tasks if task["state"] not in FINISHED]
-        return under_way or waiting
+    def under_way(self) -> str:
+        """Return the tasks that run; when none does, those that wait, each with its state."""
+        running = [task for task in self.tasks if task["state"] == "running"]
+        names = [
+            f"{step_name(task)}: {self.building}" if task["operator_name"] == DBT_BUILD else step_name(task)
+            for task in running
+        ] or [f"{step_name(task)} ({task['state']})" for task in self.tasks if task["state"] not in FINISHED]
+        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
     def returned(self, task_id: str) -> dict:
         """Return what a task that succeeded handed back."""
         value = self.get(f"/taskInstances/{task_id}/xcomEntries/return_value")["value"]
         return json.loads(value) if isinstance(value, str) else value
+
+
+def step_name(task: dict) -> str:
+    """Return a task's name for people."""
+    return task["task_id"].replace("dbt_producer_watcher", "dbt build")
 
 
 class Progress:
@@ -126,7 +138,7 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.began = time.monotonic()
-        self.status: Status | None = console.status("Starting") if console.is_terminal else None
+        self.status: Status | None = console.status("Starting", refresh_per_second=4) if console.is_terminal else None
 
     def __enter__(self) -> Progress:
         if self.status:
@@ -145,7 +157,7 @@ class Progress:
     def step(self, name: str, state: str = "success", seconds: float | None = None) -> None:
         """Print a finished step."""
         took = "" if seconds is None else f"{seconds:.1f} s"
-        remark = "" if state == "success" else f"  {state.upper() if state in ('failed', 'error') else state}"
+        remark = {"success": "", "failed": "  FAILED"}.get(state, f"  {state}")
         self.say(f"{clock(time.monotonic() - self.began):>6}  {name:<56}{took:>9}{remark}")
 
     def say(self, text: str) -> None:
@@ -181,10 +193,11 @@ def follow(airflow: LocalAirflow, run: DagRunView, progress: Progress) -> None:
         for name, state, seconds in news:
             progress.step(name, state, seconds)
             last_change = time.monotonic()
-        progress.under_way(", ".join(run.running()) or f"{run.dag_id} is {run.state}")
+        under_way = run.under_way() or f"{run.dag_id}, which is {run.state}"
+        progress.under_way(under_way)
         if time.monotonic() - last_change > SECONDS_WITHOUT_PROGRESS:
-            waiting = ", ".join(run.running()) or f"{run.dag_id}, which is {run.state}"
-            progress.say(f"Nothing has finished for {clock(time.monotonic() - last_change)}. Waiting for: {waiting}")
+            airflow.check_imports(run.client)
+            progress.say(f"Nothing has finished for {clock(time.monotonic() - last_change)}. Waiting for {under_way}")
             last_change = time.monotonic()
     if run.state == "failed":
         raise RefreshFailed(what_failed(run))
@@ -196,7 +209,7 @@ def what_failed(run: DagRunView) -> str:
     if not failed:
         return f"{run.dag_id} failed, though no task of it did: the run was ended from outside, or timed out."
     # A failed dbt build fails the tasks that watch its nodes too: one of them says it all.
-    builds = [task for task in failed if task["operator_name"] == "DbtProducerWatcherOperator"]
+    builds = [task for task in failed if task["operator_name"] == DBT_BUILD]
     return "\n\n".join(
         f"{run.dag_id}: task {task['task_id']} failed.\n{why_it_failed(run.log_of(task))}\nFull log: {run.log_of(task)}"
         for task in (builds or failed)[:3]
@@ -293,9 +306,8 @@ def refresh(settings: Settings, console: Console, environment: Mapping[str, str]
 
 def main() -> int:
     console = Console(highlight=False)
-    # So that whoever ends this process ends Airflow too.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda signum, _: sys.exit(128 + signum))
+        signal.signal(number, interrupt)
     try:
         refresh(load_settings(), console)
     except (SettingsError, LocalAirflowError, WarehouseError, RefreshFailed, ValueError) as problem:
@@ -304,10 +316,15 @@ def main() -> int:
     except httpx.HTTPError as problem:
         print(f"\nAirflow's API server did not do what was asked: {problem!r}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupted:
         print("\nInterrupted: everything that was started is stopped.", file=sys.stderr)
-        return 130
+        return 128 + (interrupted.args or (signal.SIGINT,))[0]
     return 0
+
+
+def interrupt(number: int, _: object) -> None:
+    """Treat another ending signal as Ctrl-C, so that whoever ends this process ends Airflow too."""
+    raise KeyboardInterrupt(number)
 
 
 if __name__ == "__main__":

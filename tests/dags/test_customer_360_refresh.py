@@ -125,31 +125,29 @@ def test_only_publish_emits_the_asset(dag: DAG) -> None:
     assert dag.get_task("publish").outlets == [PUBLISHED]
 
 
-@pytest.mark.parametrize("group", ["load_core", "build_marts"])
-def test_a_dbt_build_is_tried_once_with_its_data_tests(dag: DAG, group: str) -> None:
-    producer = dag.get_task(f"{group}.dbt_producer_watcher")
+def test_the_dbt_build_is_tried_once_with_its_data_tests(dag: DAG) -> None:
+    producer = dag.get_task("dbt_build.dbt_producer_watcher")
     assert producer.retries == 0
     assert producer.dbt_cmd_flags[:2] == ["--resource-type", "test"]
     assert "unit_test" not in producer.dbt_cmd_flags
-    assert producer.pool == "warehouse"
 
 
-def test_every_watcher_waits_for_its_build_and_is_never_built_again_without_tests(dag: DAG) -> None:
-    for group in ("load_core", "build_marts"):
-        watchers = [task for task in dag.tasks if task.task_id.startswith(f"{group}.models")]
-        assert watchers
-        for watcher in watchers:
-            assert f"{group}.dbt_producer_watcher" in watcher.get_flat_relative_ids(upstream=True)
-            assert watcher.retries == 0
-            assert watcher.trigger_rule == "none_failed"
+def test_no_watcher_builds_its_node_again_without_tests(dag: DAG) -> None:
+    watchers = [task for task in dag.tasks if task.task_id.startswith("dbt_build.models")]
+    assert len(watchers) == 17
+    assert {watcher.retries for watcher in watchers} == {0}
+
+
+def test_history_is_written_only_after_the_whole_build(dag: DAG) -> None:
+    before = dag.get_task("write_history").get_flat_relative_ids(upstream=True)
+    assert {task.task_id for task in dag.tasks if task.task_id.startswith("dbt_build.")} <= before
 
 
 def test_what_opens_the_warehouse_takes_a_slot(dag: DAG) -> None:
     waiting = {task.task_id for task in dag.tasks if task.pool == "warehouse"}
     assert waiting == {
         "validate_sources",
-        "load_core.dbt_producer_watcher",
-        "build_marts.dbt_producer_watcher",
+        "dbt_build.dbt_producer_watcher",
         *(f"validate_marts.validate_{mart}" for mart in MARTS),
         "write_history",
         "publish",

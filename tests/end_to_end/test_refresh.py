@@ -109,8 +109,8 @@ def test_a_failed_data_test_ends_the_run_and_clearing_it_does_not_pass(deploymen
     )
     run_id, state = deployment.run(as_of_date="2026-03-31")
     assert state == "failed"
-    assert deployment.tasks(run_id)["load_core.dbt_producer_watcher"] == "failed"
-    assert "FAIL" in deployment.log(run_id, "load_core.dbt_producer_watcher")
+    assert deployment.tasks(run_id)["dbt_build.dbt_producer_watcher"] == "failed"
+    assert "FAIL" in deployment.log(run_id, "dbt_build.dbt_producer_watcher")
     assert deployment.published() == marts
 
     deployment.client.post(
@@ -120,7 +120,7 @@ def test_a_failed_data_test_ends_the_run_and_clearing_it_does_not_pass(deploymen
     state = deployment.state(run_id)
     deployment.query("delete from core.fct_transactions where transaction_id = 'TXN-PLANTED'")
     assert state == "failed"
-    assert "does not run twice" in deployment.log(run_id, "load_core.dbt_producer_watcher", attempt=2)
+    assert "does not run twice" in deployment.log(run_id, "dbt_build.dbt_producer_watcher", attempt=2)
     assert deployment.published() == marts
 
 
@@ -130,8 +130,8 @@ def test_a_failed_model_ends_the_run(deployment: Deployment, green: str) -> None
     run_id, state = deployment.run(as_of_date="2026-03-31")
     deployment.query("alter table raw.transactions rename column sales_channel to channel")
     assert state == "failed"
-    assert deployment.tasks(run_id)["load_core.dbt_producer_watcher"] == "failed"
-    assert "channel" in deployment.log(run_id, "load_core.dbt_producer_watcher")
+    assert deployment.tasks(run_id)["dbt_build.dbt_producer_watcher"] == "failed"
+    assert "channel" in deployment.log(run_id, "dbt_build.dbt_producer_watcher")
     assert deployment.published() == marts
 
 
@@ -142,7 +142,7 @@ def test_a_backfill_writes_history_and_leaves_newer_marts_and_customers_alone(
     del marts["customer_360_history"]
     deployment.command(
         *("backfill", "create", "--dag-id", "customer_360_refresh"),
-        *("--from-date", "2026-03-01", "--to-date", "2026-03-02"),
+        *("--from-date", "2026-03-01", "--to-date", "2026-03-03"),
     )
     runs = deployment.client.get("dags/customer_360_refresh/dagRuns", params={"run_type": "backfill"}).json()[
         "dag_runs"

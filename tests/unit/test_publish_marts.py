@@ -12,7 +12,7 @@ import duckdb
 import jinja2
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from publish_marts import DropRunSchemasOperator, PublishMartsOperator
+from publish_marts import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.marts import INTERMEDIATE, MARTS
@@ -137,6 +137,55 @@ def test_a_publication_that_fails_midway_shows_nothing_of_it(warehouse: Path) ->
         publish("marts_run_20260401_b", "2026-04-01")
     assert published_dates(warehouse) == {datetime.date(2026, 3, 31)}
     assert query(warehouse, "select count(*) from ops.publications where as_of_date = '2026-04-01'") == [(0,)]
+
+
+def write_history(file: Path, run_schema: str, as_of_date: str, customers: int) -> None:
+    """Write a run's rows, one per customer, to the history."""
+    query(file, f"create schema if not exists {run_schema}")
+    query(
+        file,
+        f"create or replace table {run_schema}.customer_360_history as select date '{as_of_date}' as as_of_date, "
+        f"'CUST' || number as customer_id from range(1, {customers + 1}) as numbers (number)",
+    )
+    WriteHistoryOperator(task_id="write_history", run_schema=run_schema, as_of_date=as_of_date).execute({})
+
+
+def history(file: Path) -> list[tuple]:
+    return query(
+        file,
+        "select cast(as_of_date as varchar), count(*) from marts.customer_360_history group by all order by all",
+    )
+
+
+def test_history_gathers_the_dates(warehouse: Path) -> None:
+    write_history(warehouse, "marts_run_20260331_a", "2026-03-31", customers=3)
+    write_history(warehouse, "marts_run_20260330_b", "2026-03-30", customers=2)
+    assert history(warehouse) == [("2026-03-30", 2), ("2026-03-31", 3)]
+
+
+def test_history_of_a_date_is_replaced_by_a_rerun(warehouse: Path) -> None:
+    write_history(warehouse, "marts_run_20260330_a", "2026-03-30", customers=2)
+    write_history(warehouse, "marts_run_20260331_b", "2026-03-31", customers=3)
+    write_history(warehouse, "marts_run_20260331_c", "2026-03-31", customers=1)
+    assert history(warehouse) == [("2026-03-30", 2), ("2026-03-31", 1)]
+
+
+def test_history_keeps_its_columns_apart_whatever_their_order(warehouse: Path) -> None:
+    query(
+        warehouse, "create schema marts; create table marts.customer_360_history (customer_id varchar, as_of_date date)"
+    )
+    write_history(warehouse, "marts_run_20260331_a", "2026-03-31", customers=1)
+    assert query(warehouse, "select customer_id, cast(as_of_date as varchar) from marts.customer_360_history") == [
+        ("CUST1", "2026-03-31")
+    ]
+
+
+def test_history_that_cannot_be_written_keeps_what_it_had(warehouse: Path) -> None:
+    write_history(warehouse, "marts_run_20260331_a", "2026-03-31", customers=3)
+    query(warehouse, "alter table marts.customer_360_history rename column customer_id to client_id")
+    with pytest.raises(duckdb.BinderException, match="customer_id"):
+        write_history(warehouse, "marts_run_20260331_b", "2026-03-31", customers=1)
+    assert history(warehouse) == [("2026-03-31", 3)]
 
 
 def record_validation(file: Path, run_schema: str, as_of_date: str, dag_run_id: str, days_ago: int = 0) -> None:

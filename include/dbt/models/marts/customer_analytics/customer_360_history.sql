@@ -1,5 +1,6 @@
 {{
     config(
+        schema=run_schema('marts'),
         materialized='incremental',
         unique_key='as_of_date',
         incremental_strategy='delete+insert',

@@ -1,0 +1,130 @@
+"""How a local Airflow is set up: its home, its environment, its secrets, and that there is one per warehouse."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from include.customer_360 import local_airflow
+from include.customer_360.local_airflow import (
+    LocalAirflow,
+    LocalAirflowError,
+    home_of,
+    is_taken,
+    running_state,
+    ui_port,
+)
+from include.customer_360.settings import Settings, SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_airflow, "STATE_FOLDER", tmp_path / "state")
+
+
+def settings(tmp_path: Path, warehouse_file: str = "w.duckdb") -> Settings:
+    return Settings(warehouse_file=tmp_path / warehouse_file, export_root=str(tmp_path / "out"), _env_file=None)
+
+
+def airflow_in(tmp_path: Path, **more: object) -> LocalAirflow:
+    airflow = LocalAirflow(settings(tmp_path), **more)
+    airflow.home.mkdir(parents=True)
+    return airflow
+
+
+def test_two_warehouses_have_two_homes_and_one_always_the_same(tmp_path: Path) -> None:
+    assert home_of(settings(tmp_path)) == home_of(settings(tmp_path))
+    assert home_of(settings(tmp_path)) != home_of(settings(tmp_path, "other.duckdb"))
+
+
+def test_settings_reach_the_processes_as_absolute_paths(tmp_path: Path) -> None:
+    environment = airflow_in(tmp_path).environment(port=1234)
+
+    assert environment["WAREHOUSE_FILE"] == str(tmp_path / "w.duckdb")
+    assert environment["EXPORT_ROOT"] == str(tmp_path / "out")
+    assert json.loads(environment["AIRFLOW_CONN_WAREHOUSE"]) == {
+        "conn_type": "duckdb",
+        "host": str(tmp_path / "w.duckdb"),
+    }
+    assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:1234/execution/"
+
+
+@pytest.mark.parametrize(
+    "name", ["AS_OF_DATE", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD", "AIRFLOW__CORE__UNIT_TEST_MODE"]
+)
+def test_a_date_and_another_airflows_settings_do_not_reach_the_processes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "2026-03-31")
+
+    assert name not in airflow_in(tmp_path).environment(port=1234)
+
+
+def test_the_given_environment_wins(tmp_path: Path) -> None:
+    airflow = airflow_in(tmp_path, environment={"AIRFLOW__CORE__PARALLELISM": "3"})
+
+    assert airflow.environment(port=1234)["AIRFLOW__CORE__PARALLELISM"] == "3"
+
+
+@pytest.mark.parametrize(("by_the_clock", "limit"), [(False, "0"), (True, None)])
+def test_scheduled_runs_start_only_where_they_are_asked_for(
+    by_the_clock: bool, limit: str | None, tmp_path: Path
+) -> None:
+    environment = airflow_in(tmp_path, by_the_clock=by_the_clock).environment(port=1234)
+
+    assert environment.get("AIRFLOW__SCHEDULER__MAX_DAGRUNS_TO_CREATE_PER_LOOP") == limit
+
+
+def test_secrets_are_made_once_and_only_their_owner_can_read_them(tmp_path: Path) -> None:
+    airflow = airflow_in(tmp_path)
+    first, again = airflow.environment(port=1), airflow.environment(port=2)
+
+    assert first["AIRFLOW__API_AUTH__JWT_SECRET"] == again["AIRFLOW__API_AUTH__JWT_SECRET"]
+    assert len(first["AIRFLOW__API_AUTH__JWT_SECRET"]) >= 64
+    for name in ("password.json", "secrets.json"):
+        assert stat.S_IMODE((airflow.home / name).stat().st_mode) == 0o600
+
+
+def test_a_second_start_on_the_same_warehouse_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    airflow = airflow_in(tmp_path)
+    state = {"pid": os.getpid(), "url": "http://127.0.0.1:8080", "warehouse": "w.duckdb"}
+    with (airflow.home / "running.json").open("w+") as running:
+        json.dump(state, running)
+        running.flush()
+        fcntl.flock(running, fcntl.LOCK_EX)
+
+        with pytest.raises(LocalAirflowError, match=rf"pid {os.getpid()}, http://127.0.0.1:8080.*make down"):
+            airflow.start()
+
+
+def test_what_a_killed_airflow_left_behind_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
+    airflow = airflow_in(tmp_path)
+    (airflow.home / "running.json").write_text(json.dumps({"pid": 1, "url": "http://127.0.0.1:8080"}))
+
+    assert running_state(airflow.home) is None
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "65536"])
+def test_a_port_that_is_none_is_refused_by_name(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UP_PORT", value)
+
+    with pytest.raises(SettingsError, match=f"UP_PORT='{value}'"):
+        ui_port()
+
+
+def test_a_port_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("UP_PORT", str(port))
+
+        assert is_taken(port)
+        with pytest.raises(SettingsError, match=f"UP_PORT={port} is taken"):
+            ui_port()

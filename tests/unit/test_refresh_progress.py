@@ -1,0 +1,142 @@
+"""What `make refresh` shows of a run while it goes on, and when it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from include.customer_360.refresh import DagRunView, clock, what_failed, why_it_failed
+
+RUN = "refresh__2026-03-31"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> DagRunView:
+    return DagRunView(httpx.Client(), "customer_360_refresh", RUN, tmp_path)
+
+
+def task(task_id: str, state: str | None, operator: str = "ValidateMartOperator", **more: object) -> dict:
+    known = {"end_date": None, "duration": None, "try_number": 1}
+    return {"task_id": task_id, "state": state, "operator_name": operator, **known, **more}
+
+
+def log(run: DagRunView, failed: dict, *entries: dict | str) -> Path:
+    file = run.log_of(failed)
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in entries))
+    return file
+
+
+def test_finished_tasks_are_news_once_in_order_of_finishing(run: DagRunView) -> None:
+    run.tasks = [
+        task("publish", "success", end_date="2026-04-01T07:02:00Z", duration=2.5),
+        task("validate_sources", "success", end_date="2026-04-01T07:01:00Z", duration=1.0),
+        task("drop_run_schemas", "running"),
+    ]
+
+    assert list(run.news()) == [("validate_sources", "success", 1.0), ("publish", "success", 2.5)]
+    assert list(run.news()) == []
+
+
+def test_skipped_and_failed_tasks_are_news_and_those_behind_a_failed_one_are_not(run: DagRunView) -> None:
+    run.tasks = [
+        task("publish", "skipped", end_date="2026-04-01T07:01:00Z", duration=0.5),
+        task("write_history", "failed", end_date="2026-04-01T07:02:00Z", duration=0.5),
+        task("drop_run_schemas", "upstream_failed", end_date="2026-04-01T07:03:00Z"),
+    ]
+
+    assert list(run.news()) == [("publish", "skipped", 0.5), ("write_history", "failed", 0.5)]
+
+
+def test_each_attempt_that_will_be_followed_by_another_is_news(run: DagRunView) -> None:
+    run.tasks = [task("publish", "up_for_retry", duration=1.0)]
+    first, again = list(run.news()), list(run.news())
+    run.tasks = [task("publish", "up_for_retry", duration=2.0, try_number=2)]
+
+    assert first == [("publish", "failed, will be tried again", 1.0)]
+    assert again == []
+    assert list(run.news()) == [("publish", "failed, will be tried again", 2.0)]
+
+
+def test_models_of_a_dbt_build_are_news_with_the_seconds_that_dbt_took(run: DagRunView) -> None:
+    build = task("dbt_build.dbt_producer_watcher", "running", "DbtProducerWatcherOperator")
+    watcher = task("dbt_build.models.core.dim_customer", "success", "DbtRunWatcherOperator", duration=9.0)
+    lines = [
+        "1 of 4 START sql table model core.dim_customer ......... [RUN]",
+        "1 of 4 OK created sql table model core.dim_customer .... [\x1b[32mOK\x1b[0m in 3.64s]",
+        "2 of 4 PASS unique_dim_customer_customer_key ........... [\x1b[32mPASS\x1b[0m in 0.88s]",
+        "3 of 4 ERROR creating sql view model staging.stg_customers  [\x1b[31mERROR\x1b[0m in 0.10s]",
+        "4 of 4 START sql incremental model core.fct_transactions [RUN]",
+    ]
+    log(run, build, *({"event": f"13:26:45  {line}"} for line in lines), '{"event": "half a li')
+    run.tasks = [build, watcher]
+
+    assert list(run.news()) == [("dbt_build.dim_customer", "success", 3.64), ("dbt_build.stg_customers", "failed", 0.1)]
+    assert run.dbt_seconds["dim_customer"] == 3.64
+    assert run.under_way() == "dbt_build.dbt build: fct_transactions"
+    assert list(run.news()) == []
+
+
+def test_without_a_running_task_the_waiting_ones_are_named_with_their_states(run: DagRunView) -> None:
+    run.tasks = [task(f"validate_{number}", "queued") for number in range(4)]
+
+    assert run.under_way() == "validate_0 (queued), validate_1 (queued), validate_2 (queued) and 1 more"
+
+
+def test_a_failed_task_is_reported_with_its_error_and_the_path_of_its_log(run: DagRunView) -> None:
+    failed = task("validate_sources", "failed", end_date="2026-04-01T07:02:00Z", try_number=2)
+    run.tasks = [failed, task("publish", "upstream_failed", end_date="2026-04-01T07:02:00Z")]
+    file = log(
+        run,
+        failed,
+        {"event": "Pre Execute", "level": "info"},
+        {
+            "event": "Task failed with exception",
+            "level": "error",
+            "error_detail": [
+                {"exc_type": "ValidationFailed", "exc_value": "sources failed 1 of 3 checks", "frames": []}
+            ],
+        },
+    )
+
+    assert what_failed(run) == (
+        "customer_360_refresh: task validate_sources failed.\nsources failed 1 of 3 checks\nFull log: " + str(file)
+    )
+    assert file.name == "attempt=2.log"
+
+
+def test_a_failed_dbt_build_is_reported_without_the_tasks_that_watch_it(run: DagRunView) -> None:
+    run.tasks = [
+        task("dbt_build.models.core.dim_date", "failed", "DbtRunWatcherOperator", end_date="2026-04-01T07:01:00Z"),
+        task("dbt_build.dbt_producer_watcher", "failed", "DbtProducerWatcherOperator", end_date="2026-04-01T07:02:00Z"),
+    ]
+
+    assert "dbt_build.dbt_producer_watcher failed" in what_failed(run)
+    assert "dim_date" not in what_failed(run)
+
+
+def test_without_an_exception_the_first_error_is_the_reason(run: DagRunView) -> None:
+    failed = task("publish", "failed")
+    entries = [{"event": "the first", "level": "error"}, {"event": "the second", "level": "error"}]
+
+    assert why_it_failed(log(run, failed, *entries)) == "the first"
+
+
+def test_a_log_without_any_error_is_quoted(run: DagRunView) -> None:
+    failed = task("publish", "failed")
+
+    assert why_it_failed(log(run, failed, "not JSON at all")) == "    not JSON at all\n"
+
+
+def test_a_task_without_a_log_is_said_to_have_none(run: DagRunView) -> None:
+    run.tasks = [task("publish", "failed")]
+
+    assert "wrote no log" in what_failed(run)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (75.2, "1:15"), (3600, "60:00")])
+def test_clock_counts_minutes_and_seconds(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown

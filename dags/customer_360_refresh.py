@@ -137,6 +137,7 @@ with DAG(
             load_method=LoadMode.DBT_MANIFEST,
             group_nodes_by_folder=True,
             normalize_task_id=lambda node: node.name,
+            normalize_task_display_name=lambda node: node.name,
             test_behavior=TestBehavior.NONE,
             emit_datasets=False,
         ),

@@ -128,8 +128,8 @@ class DagRunView:
 
 
 def step_name(task: dict) -> str:
-    """Return a task's name for people."""
-    return task["task_id"].replace("dbt_producer_watcher", "dbt build")
+    """Return a task's name for people: a dbt build goes by the name of its task group."""
+    return task["task_id"].removesuffix(".dbt_producer_watcher")
 
 
 class Progress:

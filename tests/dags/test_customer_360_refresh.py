@@ -43,6 +43,13 @@ def test_no_dag_has_a_cycle(bag: DagBag) -> None:
         check_cycle(dag)
 
 
+def test_no_two_groups_depend_on_each_other(bag: DagBag) -> None:
+    """The graph in the UI sorts the groups of each level; it stays empty when they form a cycle."""
+    for dag in bag.dags.values():
+        for group in dag.task_group_dict.values():
+            assert len(group.topological_sort()) == len(group.children), group.group_id
+
+
 def test_every_task_has_an_owner_a_timeout_and_its_dag_tags_and_notes(bag: DagBag) -> None:
     for dag in bag.dags.values():
         assert "customer-360" in dag.tags

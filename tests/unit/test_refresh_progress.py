@@ -76,7 +76,7 @@ def test_models_of_a_dbt_build_are_news_with_the_seconds_that_dbt_took(run: DagR
 
     assert list(run.news()) == [("dbt_build.dim_customer", "success", 3.64), ("dbt_build.stg_customers", "failed", 0.1)]
     assert run.dbt_seconds["dim_customer"] == 3.64
-    assert run.under_way() == "dbt_build.dbt build: fct_transactions"
+    assert run.under_way() == "dbt_build: fct_transactions"
     assert list(run.news()) == []
 
 

@@ -10,7 +10,13 @@
 
 with customers as (
 
-    select * from {{ ref('stg_customers') }}
+    select * from {{ source('raw', 'customers') }}
+
+),
+
+typed as (
+
+    {{ current_customers('customers') }}
 
 ),
 
@@ -21,7 +27,7 @@ final as (
         -- Without an updated_at of the source, a change counts from the date of the run that saw it. It is no dbt updated_at:
         -- two changes with the same one would get the same dbt_scd_id, and an older one would end before it began.
         coalesce(cast(updated_at as date), {{ as_of_date() }}) as changed_on
-    from customers
+    from typed
 
 )
 

@@ -4,47 +4,9 @@ with customers as (
 
 ),
 
-latest as (
-
-    select *
-    from customers
-    where nullif(trim(customer_id), '') is not null
-    qualify row_number() over (
-        partition by customer_id
-        order by
-            updated_at desc nulls last,
-            account_open_date asc nulls last,
-            email asc nulls last,
-            card_type asc nulls last,
-            credit_limit desc nulls last,
-            last_name asc nulls last,
-            first_name asc nulls last,
-            age asc nulls last,
-            state asc nulls last,
-            city asc nulls last,
-            employment_status asc nulls last,
-            marketing_opt_in asc nulls last
-    ) = 1
-
-),
-
 final as (
 
-    select
-        customer_id,
-        first_name,
-        last_name,
-        lower(email) as email,
-        cast(age as integer) as age,
-        state,
-        city,
-        employment_status,
-        card_type,
-        cast(credit_limit as decimal(18, 2)) as credit_limit,
-        cast(account_open_date as date) as account_open_date,
-        cast(marketing_opt_in as boolean) as marketing_opt_in,
-        cast(updated_at as timestamp) as updated_at
-    from latest
+    {{ current_customers('customers') }}
 
 )
 

@@ -1,7 +1,8 @@
 -- The five marts as one engineer would write them by hand for DuckDB alone: one pass over the fact per grain, no tests,
 -- no contracts, no other engine in mind. The dbt build of the same tables is measured against it, and its rows must be
 -- the same.
-create or replace schema hand_tuned;
+drop schema if exists hand_tuned cascade;
+create schema hand_tuned;
 use hand_tuned;
 set variable as_of_date = cast('{as_of_date}' as date);
 

@@ -95,18 +95,14 @@ class PublishMartsOperator(BaseSQLOperator):
         return rows
 
 
-class WriteHistoryOperator(BaseSQLOperator):
-    """Put the run's rows of customer_360_history in place of those that marts.customer_360_history has for its date.
-
-    dbt builds them in `run_schema`, like every mart, so that history too holds validated rows only.
-    Returns (XCom) the number of rows.
+class RunSchemaOperator(BaseSQLOperator):
+    """Base of the operators that work on what one run built.
 
     :param run_schema: the schema that this run built and validated its marts in.
     :param as_of_date: the run's business date, YYYY-MM-DD.
     """
 
     template_fields: Sequence[str] = ("conn_id", "run_schema", "as_of_date")
-    ui_color = "#cfe3f5"
 
     def __init__(
         self,
@@ -119,6 +115,19 @@ class WriteHistoryOperator(BaseSQLOperator):
         super().__init__(conn_id=conn_id, **kwargs)
         self.run_schema = run_schema
         self.as_of_date = as_of_date
+
+
+class WriteHistoryOperator(RunSchemaOperator):
+    """Put the run's rows of customer_360_history in place of those that marts.customer_360_history has for its date.
+
+    dbt builds them in `run_schema`, like every mart, so that history too holds validated rows only.
+    Returns (XCom) the number of rows.
+
+    :param run_schema: the schema that this run built and validated its marts in.
+    :param as_of_date: the run's business date, YYYY-MM-DD.
+    """
+
+    ui_color = "#cfe3f5"
 
     def execute(self, context: Context) -> int:
         """Write the date, all of it or nothing."""
@@ -140,7 +149,7 @@ class WriteHistoryOperator(BaseSQLOperator):
         return rows
 
 
-class DropRunSchemasOperator(BaseSQLOperator):
+class DropRunSchemasOperator(RunSchemaOperator):
     """Drop the run schemas that nobody needs any more.
 
     Those are this run's own; those that earlier runs of the same date left; and those whose last validation is older
@@ -150,20 +159,6 @@ class DropRunSchemasOperator(BaseSQLOperator):
     :param run_schema: the schema of this run.
     :param as_of_date: the run's business date, YYYY-MM-DD.
     """
-
-    template_fields: Sequence[str] = ("conn_id", "run_schema", "as_of_date")
-
-    def __init__(
-        self,
-        *,
-        run_schema: str,
-        as_of_date: str,
-        conn_id: str = "warehouse",
-        **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
-    ) -> None:
-        super().__init__(conn_id=conn_id, **kwargs)
-        self.run_schema = run_schema
-        self.as_of_date = as_of_date
 
     def execute(self, context: Context) -> list[str]:
         """Drop them; a failure leaves the rest for the next run."""

@@ -10,8 +10,8 @@ from datetime import timedelta
 from airflow.sdk import DAG, CronPartitionTimetable, Param, TaskGroup, chain
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos.constants import ExecutionMode, LoadMode, TestBehavior
+from dbt_producer import before_dbt_build
 from publish_marts import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
-from single_try import refuse_second_try
 from validate_mart import ValidateMartOperator
 
 from include.customer_360.as_of_date import BUSINESS_TIME_ZONE
@@ -130,7 +130,7 @@ with DAG(
                 # Data tests run inside the build, so that a failed one stops what is downstream of its model.
                 "dbt_cmd_flags": ["--resource-type", "test"],
                 "full_refresh": "{{ params.full_refresh }}",
-                "pre_execute": refuse_second_try,
+                "pre_execute": before_dbt_build,
             },
         ),
         render_config=RenderConfig(
@@ -146,7 +146,8 @@ with DAG(
             "execution_timeout": timedelta(hours=2),
             "retries": 0,
             "deferrable": False,
-            "poke_interval": 1,
+            # Each look costs the API server as much as it costs the watcher.
+            "poke_interval": 3,
         },
     )
     with TaskGroup("validate_marts") as validate_marts:

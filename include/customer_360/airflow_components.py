@@ -1,7 +1,7 @@
 """The four processes of a local Airflow under one parent, which ends them together.
 
 A component on its own spends most of its start on imports, so Airflow is imported once, here, and every component is a
-fork. dbt and Cosmos are imported before the scheduler is forked: its tasks, forks in turn, have them already.
+fork. What tasks import, dbt and Cosmos first of all, is imported before the scheduler is forked: tasks are its forks.
 Started by local_airflow.py, which decides the environment. Ends on SIGTERM, or with the process that started it.
 """
 
@@ -47,10 +47,18 @@ LATER_IMPORTS = (
     "airflow.cli.commands.triggerer_command",
     "airflow.executors.local_executor",
     "airflow.sdk.execution_time.task_runner",
-    "cosmos",
+    "airflow.sdk.execution_time.timeout",
+    "airflow.providers.common.io.assets.file",
+    "airflow.providers.duckdb.hooks.duckdb",
+    "airflow.providers.standard.operators.trigger_dagrun",
+    "airflow.providers.standard.sensors.external_task",
+    "cosmos.airflow.task_group",
+    "cosmos.operators.watcher",
+    "cosmos.profiles",
     "dbt.cli.main",
     "dbt.adapters.duckdb",
     "duckdb",
+    "upath.implementations.local",
 )
 
 

@@ -181,7 +181,7 @@ class LocalAirflow:
             "logging": {"base_log_folder": self.home / "logs", "colored_console_log": False},
             "scheduler": {
                 # Of one core, its idle loop takes 22 % at 0.1 s and 6 % at 0.5 s.
-                "scheduler_idle_sleep_time": 0.25,
+                "scheduler_idle_sleep_time": 0.5,
                 # None by the clock, which leaves those that an asset starts.
                 **({} if self.by_the_clock else {"max_dagruns_to_create_per_loop": 0}),
             },

@@ -17,10 +17,10 @@ MANIFEST := include/dbt/target/manifest.json
 DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o -path include/dbt/logs \) -prune -o \
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
-.PHONY: help refresh up down load test lint bench clean
+.PHONY: help refresh up down load snowflake-setup test test-snowflake lint bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 refresh: $(READY) $(MANIFEST) ## Run the whole nightly job once, with a real Airflow, and print a summary
 	@exec $(PY) -m include.customer_360.refresh
@@ -34,8 +34,15 @@ down: ## Stop the Airflow that `make up` left running
 load: $(READY) ## Load your own data: make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...
 	@exec $(PY) -m include.customer_360.load
 
+snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, masking (DRY_RUN=1 prints the statements)
+	@exec $(PY) -m include.customer_360.snowflake_setup
+
 test: $(READY) $(MANIFEST) ## Run all tests
 	@$(PY) -m pytest tests
+
+
+test-snowflake: $(READY) $(MANIFEST) ## Run tests/snowflake on a real account, named by SNOWFLAKE_ variables
+	@$(PY) -m pytest tests/snowflake --real-account
 
 lint: $(READY) ## Check Python and SQL style
 	@.venv/bin/ruff check .

@@ -37,7 +37,8 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 ### When it fails
 
 - **validate_sources**: the sources are empty or too old. See the table in the log. Ask for the missing delivery, then
-  start a new run.
+  start a new run. *The Airflow connection 'warehouse' ...*: it is missing, lacks something, or is not of the type that
+  `WAREHOUSE` asks for; the log names all of it.
 - **dbt_build.dbt_producer_watcher**: a model or a data test failed. The log names it and, for a test,
   the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_duplicates_plus_rejected`: rows arrived
   further out of order than `ingest_lookback_days`; run again with *Load all transactions again*. `Could not set lock
@@ -52,6 +53,7 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 
 AS_OF_DATE = "{{ macros.customer_360.as_of_date(dag_run, params) }}"
 RUN_SCHEMA = "{{ macros.customer_360.run_schema(dag_run, params) }}"
+QUERY_TAG = "{{ macros.customer_360.query_tag(ti, dag_run, params) }}"
 RUN_SCOPE = {"as_of_date": AS_OF_DATE, "run_schema": RUN_SCHEMA, "pool": "warehouse"}
 
 settings = load_settings()
@@ -114,6 +116,7 @@ with DAG(
             env_vars={
                 "AS_OF_DATE": AS_OF_DATE,
                 "RUN_SCHEMA": RUN_SCHEMA,
+                "QUERY_TAG": QUERY_TAG,
                 "WAREHOUSE_FILE": str(settings.warehouse_file),
             },
             install_dbt_deps=False,

@@ -1,6 +1,6 @@
-"""Template macros: which business date a run is for, and the schema it builds in.
+"""Template macros: which business date a run is for, the schema it builds in, the tag of its dbt build's statements.
 
-In templates: `macros.customer_360.as_of_date(dag_run, params)` and `macros.customer_360.run_schema(dag_run, params)`.
+In templates: `macros.customer_360.as_of_date(dag_run, params)` and so on.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.customer_360 import warehouse_connection
 from include.customer_360.as_of_date import decide_as_of_date
 
 if TYPE_CHECKING:
-    from airflow.sdk.types import DagRunProtocol
+    from airflow.sdk.types import DagRunProtocol, RuntimeTaskInstanceProtocol
 
 
 def as_of_date(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
@@ -37,8 +38,13 @@ def run_schema(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
     return f"marts_run_{as_of_date(dag_run, params).replace('-', '')}_{run_hash}"
 
 
+def query_tag(ti: RuntimeTaskInstanceProtocol, dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
+    """Return the tag of this task's statements on Snowflake: JSON with dag, run, task and as_of_date."""
+    return warehouse_connection.query_tag(ti.dag_id, dag_run.run_id, ti.task_id, as_of_date(dag_run, params))
+
+
 class Customer360Macros(AirflowPlugin):
     """Registers the macros under `macros.customer_360`."""
 
     name = "customer_360"
-    macros = (as_of_date, run_schema)
+    macros = (as_of_date, run_schema, query_tag)

@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.customer_360.warehouse_connection import (
+    WarehouseConnectionError,
+    dbt_environment,
+    warehouse_connection,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,11 +21,12 @@ if TYPE_CHECKING:
 
 
 def before_dbt_build(context: Context) -> None:
-    """Refuse a second try, and have the producer report what dbt prints instead of all that dbt traces.
+    """Refuse a second try, hand dbt its credentials, and report what dbt prints instead of all that it traces.
 
-    :raises AirflowFailException: on every try but the first; it says how to run the date again.
+    :raises AirflowFailException: on every try but the first, or when connection `warehouse` cannot be used.
     """
     refuse_second_try(context)
+    hand_over_credentials(context["task"])
     report_printed_events(context["task"])
 
 
@@ -37,6 +44,19 @@ def refuse_second_try(context: Context) -> None:
             f"{context['dag'].dag_id} for the same as_of_date instead (Trigger, as_of_date); this run's schema is "
             "dropped by the next successful run of that date."
         )
+
+
+def hand_over_credentials(producer: DbtProducerWatcherOperator) -> None:
+    """Give dbt's profile what connection `warehouse` holds, after templates are rendered: the UI never shows it.
+
+    :raises AirflowFailException: when the connection cannot be used.
+    """
+    try:
+        connection = warehouse_connection()
+    except WarehouseConnectionError as error:
+        raise AirflowFailException(str(error)) from error
+    if connection.conn_type == "snowflake":
+        producer.env = {**(producer.env or {}), **dbt_environment(connection)}
 
 
 def report_printed_events(producer: DbtProducerWatcherOperator) -> None:

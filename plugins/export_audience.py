@@ -11,9 +11,11 @@ from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.sql.operators.sql import BaseSQLOperator
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from warehouse_operator import WarehouseOperator
+
+from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     import jinja2
@@ -34,7 +36,7 @@ MANIFEST = "manifest.json"
 TEMPORARY = ".tmp"
 
 
-class ExportAudienceOperator(BaseSQLOperator):
+class ExportAudienceOperator(WarehouseOperator):
     """Write one campaign's audience to `<export root>/<campaign>/as_of_date=YYYY-MM-DD/`.
 
     `audience.csv` comes first and `manifest.json` last: a reader that finds a manifest finds the audience it describes.
@@ -49,7 +51,7 @@ class ExportAudienceOperator(BaseSQLOperator):
     :raises AirflowException: when the export root cannot be written, or the marts are published anew while read.
     """
 
-    template_fields: Sequence[str] = ("sql", "as_of_date", "export_root", *BaseSQLOperator.template_fields)
+    template_fields: Sequence[str] = (*WarehouseOperator.template_fields, "export_root", "sql")
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
 
@@ -59,14 +61,17 @@ class ExportAudienceOperator(BaseSQLOperator):
         campaign: Campaign,
         export_root: str,
         as_of_date: str = "",
-        conn_id: str = "warehouse",
-        **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
+        **kwargs: Any,  # noqa: ANN401 - passed on to WarehouseOperator
     ) -> None:
-        # Read-only: DuckDB would otherwise create a missing warehouse. Snowflake's hook ignores it.
-        super().__init__(conn_id=conn_id, hook_params={"read_only": True}, **kwargs)
+        super().__init__(as_of_date=as_of_date, **kwargs)
+        if self.warehouse == "snowflake":
+            settings = load_settings()
+            self.hook_params = {"role": settings.export_role, "warehouse": settings.export_warehouse}
+        else:
+            # DuckDB would otherwise create a missing warehouse.
+            self.hook_params = {"read_only": True}
         self.campaign = campaign
         self.export_root = export_root
-        self.as_of_date = as_of_date
         self.sql = campaign.template
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.sql.operators.sql import BaseSQLOperator
 from airflow.sdk.exceptions import AirflowSkipException
+from warehouse_operator import RunSchemaOperator
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.marts import INTERMEDIATE, MARTS, MARTS_WITH_LIFETIME_VALUE
@@ -20,7 +20,7 @@ KEEP_FAILED_RUNS = datetime.timedelta(days=7)
 """How long the run schema of a failed run stays for inspection, counted from its last validation."""
 
 
-class PublishMartsOperator(BaseSQLOperator):
+class PublishMartsOperator(RunSchemaOperator):
     """Publish the marts of `run_schema` as schema marts, atomically, and emit the asset for partition as_of_date.
 
     Skipped, without an asset event, when newer marts are published: a backfill never takes readers back in time.
@@ -30,26 +30,16 @@ class PublishMartsOperator(BaseSQLOperator):
     :param as_of_date: the run's business date, YYYY-MM-DD.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "run_schema", "as_of_date", "dag_run_id", "published_at", "sql")
+    # In this order: the SQL uses the fields before it.
+    template_fields: Sequence[str] = (*RunSchemaOperator.template_fields, "published_at", "sql")
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
     ui_color = "#cfe3f5"
 
-    def __init__(
-        self,
-        *,
-        run_schema: str,
-        as_of_date: str,
-        dag_run_id: str = "{{ run_id }}",
-        conn_id: str = "warehouse",
-        **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
-    ) -> None:
-        super().__init__(conn_id=conn_id, outlets=[PUBLISHED], **kwargs)
-        self.run_schema = run_schema
-        self.as_of_date = as_of_date
-        self.dag_run_id = dag_run_id
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to RunSchemaOperator
+        super().__init__(outlets=[PUBLISHED], **kwargs)
         self.published_at = "{{ macros.datetime.utcnow().isoformat(sep=' ') }}"
-        self.sql = "publish/publish.sql"
+        self.sql = f"publish/{self.warehouse}.sql"
 
     def render_template(
         self,
@@ -93,28 +83,6 @@ class PublishMartsOperator(BaseSQLOperator):
         self.log.info("Published %s as schema marts: %s", self.as_of_date, rows)
         context["outlet_events"][PUBLISHED].add_partitions(self.as_of_date)
         return rows
-
-
-class RunSchemaOperator(BaseSQLOperator):
-    """Base of the operators that work on what one run built.
-
-    :param run_schema: the schema that this run built and validated its marts in.
-    :param as_of_date: the run's business date, YYYY-MM-DD.
-    """
-
-    template_fields: Sequence[str] = ("conn_id", "run_schema", "as_of_date")
-
-    def __init__(
-        self,
-        *,
-        run_schema: str,
-        as_of_date: str,
-        conn_id: str = "warehouse",
-        **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
-    ) -> None:
-        super().__init__(conn_id=conn_id, **kwargs)
-        self.run_schema = run_schema
-        self.as_of_date = as_of_date
 
 
 class WriteHistoryOperator(RunSchemaOperator):

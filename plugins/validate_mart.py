@@ -8,8 +8,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jinja2
-from airflow.providers.common.sql.operators.sql import BaseSQLOperator, SQLCheckResult
+from airflow.providers.common.sql.operators.sql import SQLCheckResult
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from warehouse_operator import RunSchemaOperator
 
 from include.customer_360.settings import SQL_TEMPLATES
 
@@ -62,7 +63,7 @@ def _template_variables(
     }
 
 
-class ValidateMartOperator(BaseSQLOperator):
+class ValidateMartOperator(RunSchemaOperator):
     """Run `validations/<mart>.sql`, log its checks, keep them in ops.validation_results, fail on a failed error check.
 
     The SQL returns one row per check: check_name, severity (`error` or `warn`), observed, expected, passed. It may use
@@ -79,12 +80,9 @@ class ValidateMartOperator(BaseSQLOperator):
 
     # In this order: the SQL uses the fields before it.
     template_fields: Sequence[str] = (
-        "conn_id",
-        "run_schema",
-        "as_of_date",
+        *RunSchemaOperator.template_fields,
         "accept_drift",
         "freshness_severity",
-        "dag_run_id",
         "sql",
     )
     template_ext: Sequence[str] = (".sql",)
@@ -95,21 +93,14 @@ class ValidateMartOperator(BaseSQLOperator):
         self,
         *,
         mart: str,
-        run_schema: str,
-        as_of_date: str,
         accept_drift: bool | str = False,
         freshness_severity: str = "error",
-        dag_run_id: str = "{{ run_id }}",
-        conn_id: str = "warehouse",
-        **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
+        **kwargs: Any,  # noqa: ANN401 - passed on to RunSchemaOperator
     ) -> None:
-        super().__init__(conn_id=conn_id, **kwargs)
+        super().__init__(**kwargs)
         self.mart = mart
-        self.run_schema = run_schema
-        self.as_of_date = as_of_date
         self.accept_drift = accept_drift
         self.freshness_severity = freshness_severity
-        self.dag_run_id = dag_run_id
         self.sql = f"validations/{mart}.sql"
 
     def render_template(

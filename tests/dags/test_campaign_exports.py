@@ -96,7 +96,11 @@ def test_the_templates_render(
     dag = DagBag(CAMPAIGN_EXPORTS).dags["campaign_exports"]
     task = dag.get_task(f"export_{campaign.name}")
     task.render_template_fields(
-        {"dag_run": SimpleNamespace(partition_key=partition_key), "params": {"as_of_date": requested}},
+        {
+            "dag_run": SimpleNamespace(partition_key=partition_key),
+            "params": {"as_of_date": requested},
+            "run_id": "run_1",
+        },
         dag.get_template_env(),
     )
     assert task.as_of_date == as_of_date

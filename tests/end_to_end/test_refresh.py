@@ -12,7 +12,7 @@ import pytest
 from include.customer_360.marts import MARTS
 
 if TYPE_CHECKING:
-    from tests.end_to_end.conftest import Deployment
+    from tests.deployment import Deployment
 
 CAMPAIGNS = ("onboarding", "premium", "retention")
 

@@ -100,7 +100,7 @@ def rendered(campaign: Campaign, export_root: object, as_of_date: str = AS_OF_DA
             task_id="export", campaign=campaign, export_root=str(export_root), as_of_date=as_of_date
         )
     operator.resolve_template_files()
-    operator.render_template_fields({})
+    operator.render_template_fields({"run_id": "run_1"})
     return operator
 
 
@@ -591,6 +591,14 @@ def test_a_root_of_an_unknown_kind_is_named(publish: Callable[..., None]) -> Non
         export(RETENTION, "nowhere://audiences")
 
 
-def test_the_connection_may_be_snowflake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "snowflake", "extra": {"account": "a"}}))
-    assert rendered(RETENTION, "anywhere").get_db_hook().conn_type == "snowflake"
+def test_on_snowflake_the_exporter_reads_and_tags_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"account": "a", "database": "d", "warehouse": "transform", "role": "transformer", "private_key_file": "k"}
+    connection = {"conn_type": "snowflake", "login": "airflow", "extra": extra}
+    monkeypatch.setenv("WAREHOUSE", "snowflake")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
+    operator = rendered(RETENTION, "anywhere")
+    assert operator.get_db_hook().conn_type == "snowflake"
+    tag = operator.hook_params["session_parameters"].pop("QUERY_TAG")
+    assert json.loads(tag) == {"dag": "exports", "run": "run_1", "task": "export", "as_of_date": AS_OF_DATE}
+    assert operator.hook_params["role"] == "customer_360_exporter"
+    assert operator.hook_params["warehouse"] == "customer_360_read"

@@ -3,7 +3,7 @@
     config(
         materialized='incremental',
         unique_key='transaction_id',
-        incremental_strategy='delete+insert',
+        incremental_strategy='delete_insert_by_date',
         cluster_by=['transaction_date'],
         on_schema_change='fail'
     )
@@ -36,7 +36,7 @@ touched as (
         )
     {% if rejected is not none %}
     -- Turned away earlier for want of a customer who may have come since.
-    union
+    union all
     select transaction_id
     from {{ rejected }}
     where reject_reason = 'unknown customer'

@@ -5,7 +5,8 @@
         unique_key='as_of_date',
         incremental_strategy='delete+insert',
         on_schema_change='fail',
-        full_refresh=false
+        full_refresh=false,
+        transient=false
     )
 }}
 

@@ -1,4 +1,9 @@
-{{ config(schema=run_schema('marts')) }}
+{{
+    config(
+        schema=run_schema('marts'),
+        post_hook="{{ mask_personal_data(['first_name', 'last_name', 'full_name', 'email']) }}"
+    )
+}}
 
 with customers as (
 

@@ -1,0 +1,190 @@
+"""Set up Snowflake for the marts: `make snowflake-setup`.
+
+Runs the statements of include/sql/setup, file after file: roles, warehouses, schemas, source tables, masking, grants
+and Airflow's user. All of them can be repeated, so a set-up that stopped is simply started again. With DRY_RUN=1 they
+are printed instead, as a script, and nothing is connected to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlparse
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
+
+if TYPE_CHECKING:
+    from snowflake.connector import SnowflakeConnection
+
+SETUP_SQL = SQL_TEMPLATES / "setup"
+
+_LOGIN_TIMEOUT_SECONDS = 120
+
+
+class SnowflakeSetupError(RuntimeError):
+    """The set-up cannot run or stopped; the message says where, what Snowflake said, and what to do."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a file of include/sql/setup, without comments and without its semicolon."""
+
+    file: str
+    number: int
+    of: int
+    sql: str
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for people."""
+        return f"{self.file}, statement {self.number} of {self.of}"
+
+    @property
+    def first_line(self) -> str:
+        """Its first line, which says what it is about."""
+        return self.sql.splitlines()[0]
+
+
+class SnowflakeLogin(BaseSettings):
+    """How to log in, from the variables SNOWFLAKE_... of the environment and of .env."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SNOWFLAKE_", env_file=PROJECT_ROOT / ".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    account: str = ""
+    user: str = ""
+    private_key_path: str = ""
+    private_key_passphrase: SecretStr | None = None
+    authenticator: str = ""
+
+    def connection_arguments(self) -> dict[str, Any]:
+        """Return what snowflake.connector.connect takes.
+
+        :raises SnowflakeSetupError: naming every variable that is missing, or the one that cannot be used.
+        """
+        authenticator = self.authenticator.lower()
+        if authenticator not in ("", "externalbrowser"):
+            raise SnowflakeSetupError(
+                f"SNOWFLAKE_AUTHENTICATOR={self.authenticator!r} cannot be used: set it to externalbrowser, or leave "
+                "it empty and set SNOWFLAKE_PRIVATE_KEY_PATH."
+            )
+        wanted = {"SNOWFLAKE_ACCOUNT": self.account, "SNOWFLAKE_USER": self.user}
+        if not authenticator:
+            wanted["SNOWFLAKE_PRIVATE_KEY_PATH (or SNOWFLAKE_AUTHENTICATOR=externalbrowser)"] = self.private_key_path
+        missing = [name for name, value in wanted.items() if not value]
+        if missing:
+            raise SnowflakeSetupError(
+                f"Not set: {', '.join(missing)}. Set them in the environment or in .env; the user is a person who may "
+                "use role accountadmin. `make snowflake-setup DRY_RUN=1` needs none of them."
+            )
+        arguments = {"account": self.account, "user": self.user, "login_timeout": _LOGIN_TIMEOUT_SECONDS}
+        if authenticator:
+            return {**arguments, "authenticator": authenticator}
+        key_file = PROJECT_ROOT / Path(self.private_key_path).expanduser()
+        if not key_file.is_file():
+            raise SnowflakeSetupError(
+                f"SNOWFLAKE_PRIVATE_KEY_PATH={self.private_key_path}: no such file. Looked at {key_file}."
+            )
+        arguments["private_key_file"] = str(key_file)
+        if self.private_key_passphrase:
+            arguments["private_key_file_pwd"] = self.private_key_passphrase.get_secret_value()
+        return arguments
+
+
+def split_statements(file: str, text: str) -> list[Statement]:
+    """Return the statements of one file's text, in order."""
+    statements = sqlparse.split(sqlparse.format(text, strip_comments=True), strip_semicolon=True)
+    return [Statement(file, number, len(statements), sql) for number, sql in enumerate(statements, start=1)]
+
+
+def read_statements(folder: Path = SETUP_SQL) -> list[Statement]:
+    """Return the statements of all files of the folder, in the order in which they run."""
+    return [
+        statement
+        for file in sorted(folder.glob("*.sql"))
+        for statement in split_statements(file.name, file.read_text(encoding="utf-8"))
+    ]
+
+
+def as_script(statements: Iterable[Statement]) -> str:
+    """Return the statements as SQL to read or to run by hand, each under the place where it stands."""
+    return "\n\n".join(f"-- {statement.place}\n{statement.sql};" for statement in statements)
+
+
+def run_statements(connection: SnowflakeConnection, statements: Sequence[Statement]) -> None:
+    """Run one statement after the other, and print the first line and the result of each.
+
+    :raises SnowflakeSetupError: when one fails; those before it stay, those after it do not run.
+    """
+    from snowflake.connector import Error
+
+    role = "the user's default role"
+    for statement in statements:
+        try:
+            with closing(connection.cursor()) as cursor:
+                cursor.execute(statement.sql)
+                rows = cursor.fetchall()
+        except Error as error:
+            raise SnowflakeSetupError(
+                f"{statement.place}, failed:\n{statement.sql}\n\n"
+                f"Snowflake says: {error}\n\n"
+                f"It ran as {role}. Check that SNOWFLAKE_USER may use that role, and that what the statement changes "
+                "belongs to it or to a role under it. Then run `make snowflake-setup` again: what ran before this "
+                "statement stays and is repeated without harm."
+            ) from error
+        if statement.sql.startswith("use role "):
+            role = statement.sql.removeprefix("use ")
+        print(f"{statement.place}: {statement.first_line}\n    {rows[0][0] if rows else 'done'}")
+
+
+def set_up(login: SnowflakeLogin, statements: Sequence[Statement]) -> None:
+    """Connect and run the statements.
+
+    :raises SnowflakeSetupError: when the login is incomplete or refused, or a statement fails.
+    """
+    arguments = login.connection_arguments()
+    print(f"Connecting to account {login.account} as {login.user} ...")
+    # Imported here: it takes seconds, and a dry run needs none of it.
+    import snowflake.connector
+
+    try:
+        connection = snowflake.connector.connect(**arguments)
+    # A key file that is no key, or its passphrase, is refused with ValueError or TypeError.
+    except (snowflake.connector.Error, ValueError, TypeError, OSError) as error:
+        raise SnowflakeSetupError(
+            f"Snowflake account {login.account} cannot be connected to as {login.user}: {error}\n"
+            "Check SNOWFLAKE_ACCOUNT (like myorg-myaccount), SNOWFLAKE_USER, and that the public key of "
+            "SNOWFLAKE_PRIVATE_KEY_PATH is that user's, with SNOWFLAKE_PRIVATE_KEY_PASSPHRASE if the key has one."
+        ) from error
+    with closing(connection):
+        run_statements(connection, statements)
+
+
+def main() -> int:
+    """Set up, or with DRY_RUN print the statements; return the exit code."""
+    statements = read_statements()
+    if os.environ.get("DRY_RUN", "") not in ("", "0"):
+        print(as_script(statements))
+        return 0
+    try:
+        set_up(SnowflakeLogin(), statements)
+    except SnowflakeSetupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(
+        f"Snowflake is set up: {len(statements)} statements. Next: the key of customer_360_airflow, docs/snowflake.md."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+-- Only accountadmin may make a resource monitor and put a warehouse under it.
+use role accountadmin;
+
+-- 100 credits are 50 hours of a small warehouse in a month.
+create resource monitor if not exists customer_360_monthly with
+    credit_quota = 100
+    frequency = monthly
+    start_timestamp = immediately
+    triggers
+        on 75 percent do notify
+        on 90 percent do notify
+        on 100 percent do suspend
+        on 110 percent do suspend_immediate;
+
+alter resource monitor if exists customer_360_monthly set
+    credit_quota = 100
+    triggers
+        on 75 percent do notify
+        on 90 percent do notify
+        on 100 percent do suspend
+        on 110 percent do suspend_immediate;
+
+alter warehouse if exists customer_360_transform set resource_monitor = customer_360_monthly;
+
+alter warehouse if exists customer_360_read set resource_monitor = customer_360_monthly;

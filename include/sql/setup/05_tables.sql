@@ -1,0 +1,34 @@
+-- Every other table is made by the run that fills it, and so belongs to customer_360_transformer.
+use role sysadmin;
+
+create table if not exists customer_360.raw.customers (
+    customer_id varchar,
+    first_name varchar,
+    last_name varchar,
+    email varchar,
+    age integer,
+    state varchar,
+    city varchar,
+    employment_status varchar,
+    card_type varchar,
+    credit_limit decimal(18, 2),
+    account_open_date date,
+    marketing_opt_in boolean,
+    updated_at timestamp_ntz
+);
+
+-- The amount as delivered: what is no number is kept here, and rejected with a reason later.
+create table if not exists customer_360.raw.transactions (
+    transaction_id varchar,
+    customer_id varchar,
+    transaction_date date,
+    transaction_amount varchar,
+    merchant_name varchar,
+    merchant_category varchar,
+    channel varchar,
+    status varchar,
+    ingested_at timestamp_ntz
+);
+
+-- dbt clusters the fact when it builds it anew; this is for one that is older than its setting.
+alter table if exists customer_360.core.fct_transactions cluster by (transaction_date);

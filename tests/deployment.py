@@ -1,0 +1,143 @@
+"""A running Airflow and what its users see of it, for the tests that go from end to end."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+
+from include.customer_360.local_airflow import LocalAirflow
+from include.customer_360.settings import PROJECT_ROOT, Settings
+
+SECONDS_PER_RUN = 600
+DAG_ID = "customer_360_refresh"
+
+
+@dataclass
+class Deployment:
+    """A running Airflow, its warehouse and its audiences, as their users see them."""
+
+    airflow: LocalAirflow
+    client: httpx.Client
+    settings: Settings
+
+    def query(self, sql: str) -> list[tuple]:
+        """Run SQL on the warehouse file, as soon as no task has it open."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with duckdb.connect(str(self.settings.warehouse_file)) as connection:
+                    return connection.execute(sql).fetchall()
+            except duckdb.IOException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def start(self, **conf: object) -> str:
+        """Trigger customer_360_refresh with this form, and return the run's id."""
+        answer = self.client.post(f"dags/{DAG_ID}/dagRuns", json={"logical_date": None, "conf": conf})
+        return answer.raise_for_status().json()["dag_run_id"]
+
+    def state(self, run_id: str, dag_id: str = DAG_ID) -> str:
+        """Wait until the run has ended, and return its state."""
+        deadline = time.monotonic() + SECONDS_PER_RUN
+        while time.monotonic() < deadline:
+            self.airflow.check()
+            state = self.client.get(f"dags/{dag_id}/dagRuns/{run_id}").raise_for_status().json()["state"]
+            if state in ("success", "failed"):
+                return state
+            time.sleep(0.5)
+        raise TimeoutError(f"{dag_id} {run_id} did not end within {SECONDS_PER_RUN} s")
+
+    def run(self, **conf: object) -> tuple[str, str]:
+        """Trigger a run, wait for it, and return its id and state."""
+        run_id = self.start(**conf)
+        return run_id, self.state(run_id)
+
+    def tasks(self, run_id: str) -> dict[str, str]:
+        """Return the state of each task of a run, by task_id."""
+        answer = self.client.get(f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances", params={"limit": 200})
+        return {task["task_id"]: task["state"] for task in answer.raise_for_status().json()["task_instances"]}
+
+    def failures(self, run_id: str) -> str:
+        """Return what the failed tasks of a run logged last."""
+        failed = [task_id for task_id, state in self.tasks(run_id).items() if state in ("failed", "up_for_retry")]
+        return "\n".join(f"{task_id}:\n{self.log(run_id, task_id)[-3000:]}" for task_id in failed)
+
+    def log(self, run_id: str, task_id: str, attempt: int = 1) -> str:
+        """Return what a task logged, as text."""
+        path = f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
+        answer = self.client.get(path, params={"full_content": True}, headers={"Accept": "application/x-ndjson"})
+        return answer.raise_for_status().text
+
+    def exports(self) -> list[dict[str, Any]]:
+        """Wait until no campaign_exports run is under way, and return them, the earliest first."""
+        deadline = time.monotonic() + SECONDS_PER_RUN
+        while time.monotonic() < deadline:
+            answer = self.client.get("dags/campaign_exports/dagRuns", params={"order_by": "run_after"})
+            runs = answer.raise_for_status().json()["dag_runs"]
+            if all(run["state"] in ("success", "failed") for run in runs):
+                return runs
+            time.sleep(0.5)
+        raise TimeoutError(f"campaign_exports did not end within {SECONDS_PER_RUN} s")
+
+    def wait_for_export(self, count: int) -> list[dict[str, Any]]:
+        """Wait until `count` runs of campaign_exports have ended, and return them."""
+        deadline = time.monotonic() + SECONDS_PER_RUN
+        while len(runs := self.exports()) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"campaign_exports has {len(runs)} runs, not {count}")
+            time.sleep(0.5)
+        return runs
+
+    def published(self) -> dict[str, list[tuple]]:
+        """Return every row of every published mart, in order."""
+        marts = self.query("select table_name from information_schema.tables where table_schema = 'marts' order by 1")
+        return {mart: self.query(f"select * from marts.{mart} order by all") for (mart,) in marts}
+
+    def audiences(self) -> dict[str, bytes]:
+        """Return the bytes of every audience, by its path below the export root."""
+        root = Path(self.settings.export_root)
+        return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("audience.csv"))}
+
+    def command(self, *arguments: str) -> str:
+        """Run the `airflow` command line against this deployment, and return what it printed."""
+        environment = self.airflow.environment(int(self.airflow.url.rsplit(":", 1)[1]))
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            cwd=PROJECT_ROOT,
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        return done.stdout
+
+
+@contextmanager
+def deployed(
+    settings: Settings, environment: Mapping[str, str] | None = None, kind: type[Deployment] = Deployment
+) -> Iterator[Deployment]:
+    """Start Airflow on this warehouse, with the Dags parsed; its state is removed at the end.
+
+    :param environment: more variables for its processes.
+    """
+    airflow = LocalAirflow(settings, environment=environment)
+    try:
+        with airflow:
+            airflow.wait_until_healthy()
+            with airflow.client() as client:
+                airflow.wait_until_parsed(client)
+                yield kind(airflow, client, settings)
+    finally:
+        shutil.rmtree(airflow.home, ignore_errors=True)

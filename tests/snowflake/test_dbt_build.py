@@ -1,0 +1,36 @@
+"""dbt-snowflake builds the project in Snowflake, again and again, from the command line."""
+
+from __future__ import annotations
+
+from tests.snowflake.account import SnowflakeAccount
+from tests.snowflake.conftest import CUSTOMERS
+
+
+def test_a_first_build_makes_a_profile_for_every_customer(account: SnowflakeAccount, first_build: str) -> None:
+    counted = "select count(*), count(distinct customer_id) from marts.customer_360_profile"
+    assert account.query(counted, account.by_hand) == [(CUSTOMERS, CUSTOMERS)]
+
+
+def test_a_second_build_keeps_both_versions_of_a_changed_customer(account: SnowflakeAccount, second_build: str) -> None:
+    versions = (
+        "select version_number, is_current, cast(valid_to as varchar) from core.dim_customer "
+        "where customer_id = 'CUST00000001' order by version_number"
+    )
+    assert account.query(versions, account.by_hand) == [(1, False, "2026-03-29"), (2, True, "9999-12-31")]
+
+
+def test_a_second_build_takes_the_correction_in_place_of_the_transaction(
+    account: SnowflakeAccount, second_build: str
+) -> None:
+    corrected = "select count(*) from core.fct_transactions where transaction_amount = 0.01"
+    assert account.query(corrected, account.by_hand) == [(1,)]
+    repeated = "select count(*) - count(distinct transaction_id) from core.fct_transactions"
+    assert account.query(repeated, account.by_hand) == [(0,)]
+
+
+def test_the_fact_is_searched_from_a_literal_date_on(account: SnowflakeAccount, second_build: str) -> None:
+    deletes = [
+        sql for sql in account.statements() if sql.strip().lower().startswith(f"delete from {account.by_hand}.core.fct")
+    ]
+    assert len(deletes) == 1
+    assert "and transaction_date >= cast('20" in " ".join(deletes[0].split())

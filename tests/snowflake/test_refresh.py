@@ -1,0 +1,155 @@
+"""The nightly job on Snowflake's own clients: the same Dags and sources as on DuckDB, with another WAREHOUSE."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from include.customer_360.marts import MARTS
+from tests.deployment import Deployment
+from tests.snowflake.conftest import CUSTOMERS, SnowflakeDeployment
+
+AS_OF_DATE = "2026-03-30"
+CAMPAIGNS = ("onboarding", "premium", "retention")
+
+
+@pytest.fixture(scope="module")
+def green(on_snowflake: SnowflakeDeployment) -> str:
+    """A first run, which is expected to succeed; its id."""
+    run_id, state = on_snowflake.run(as_of_date=AS_OF_DATE)
+    assert state == "success", on_snowflake.failures(run_id)
+    on_snowflake.wait_for_export(1)
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def green_on_duckdb(on_duckdb: Deployment, green: str) -> str:
+    """The same on DuckDB."""
+    run_id, state = on_duckdb.run(as_of_date=AS_OF_DATE)
+    assert state == "success", on_duckdb.failures(run_id)
+    on_duckdb.wait_for_export(1)
+    return run_id
+
+
+@pytest.mark.parametrize("mart", [*MARTS, "customer_360_history"])
+def test_both_warehouses_hold_the_same_rows(
+    on_snowflake: SnowflakeDeployment, on_duckdb: Deployment, green_on_duckdb: str, mart: str
+) -> None:
+    described = on_duckdb.query(f"describe marts.{mart}")
+    columns = [name for name, *_ in described]
+    keys = [name for name in ("customer_id", "month") if name in columns]
+    rows = f"select {', '.join(columns)} from marts.{mart} order by {', '.join(keys)}"
+    published = on_snowflake.query(rows)
+    assert len(published) >= CUSTOMERS
+    assert published == on_duckdb.query(rows)
+
+
+def test_both_warehouses_give_the_same_audiences(
+    on_snowflake: SnowflakeDeployment, on_duckdb: Deployment, green_on_duckdb: str
+) -> None:
+    audiences = on_snowflake.audiences()
+    assert set(audiences) == {f"{campaign}/as_of_date={AS_OF_DATE}/audience.csv" for campaign in CAMPAIGNS}
+    assert max(len(audience.splitlines()) for audience in audiences.values()) > 1
+    assert audiences == on_duckdb.audiences()
+
+
+def test_the_run_keeps_its_checks_and_leaves_no_schema(on_snowflake: SnowflakeDeployment, green: str) -> None:
+    kept = f"from ops.validation_results where dag_run_id = '{green}'"
+    assert on_snowflake.query(f"select count(*) {kept} and severity = 'error' and not passed") == [(0,)]
+    assert on_snowflake.query(f"select count(distinct mart) {kept}") == [(len(MARTS) + 1,)]
+    assert run_schemas(on_snowflake) == []
+
+
+def run_schemas(deployment: SnowflakeDeployment) -> list[tuple]:
+    return deployment.query(
+        "select schema_name from information_schema.schemata where lower(schema_name) like 'marts_run_%' order by 1"
+    )
+
+
+def test_marts_are_published_as_clones_that_keep_their_grants(on_snowflake: SnowflakeDeployment, green: str) -> None:
+    sent = [" ".join(sql.split()).lower() for sql in on_snowflake.account.statements()]
+    for mart in MARTS:
+        clone = re.compile(rf"create or replace transient table marts\.{mart} clone marts_run_\w+\.{mart} copy grants")
+        assert [sql for sql in sent if clone.match(sql)]
+
+
+def test_every_statement_of_a_run_is_tagged(on_snowflake: SnowflakeDeployment, green: str) -> None:
+    of_run = [tag for tag, _ in on_snowflake.account.tagged_statements() if tag.get("run") == green]
+    assert {tag["task"] for tag in of_run} == {
+        "validate_sources",
+        "dbt_build.dbt_producer_watcher",
+        *(f"validate_marts.validate_{mart}" for mart in MARTS),
+        "write_history",
+        "publish",
+        "drop_run_schemas",
+    }
+    assert {(tag["dag"], tag["as_of_date"]) for tag in of_run} == {("customer_360_refresh", AS_OF_DATE)}
+    assert {tag["node"] for tag in of_run if "node" in tag} >= {*MARTS, "fct_transactions", "customers_snapshot"}
+
+
+def test_every_statement_of_an_export_is_tagged(on_snowflake: SnowflakeDeployment, green: str) -> None:
+    of_exports = [tag for tag, _ in on_snowflake.account.tagged_statements() if tag.get("dag") == "campaign_exports"]
+    assert {tag["task"] for tag in of_exports} == {f"export_{campaign}" for campaign in CAMPAIGNS}
+    assert {tag["as_of_date"] for tag in of_exports} == {AS_OF_DATE}
+
+
+def test_the_private_key_is_neither_rendered_nor_logged(on_snowflake: SnowflakeDeployment, green: str) -> None:
+    key = on_snowflake.account.private_key_file.read_text().splitlines()[1]
+    logs = Path(on_snowflake.airflow.home / "logs").rglob("*.log")
+    assert not [log for log in logs if key in log.read_text(errors="replace")]
+    rendered = on_snowflake.client.get(
+        f"dags/customer_360_refresh/dagRuns/{green}/taskInstances/dbt_build.dbt_producer_watcher"
+    ).json()["rendered_fields"]
+    assert "SNOWFLAKE_ACCOUNT" not in json.dumps(rendered)
+
+
+def test_a_failed_validation_publishes_nothing_and_says_why(on_snowflake: SnowflakeDeployment, green: str) -> None:
+    published = on_snowflake.query("select * from marts.customer_360_profile order by customer_id")
+    # Ten times the rows were published a day before: this run's look lost.
+    on_snowflake.query(
+        "insert into ops.publications (dag_run_id, as_of_date, mart, row_count, lifetime_value, published_at) "
+        f"select 'planted', cast('{AS_OF_DATE}' as date), 'customer_360_profile', {10 * CUSTOMERS}, "
+        "sum(lifetime_value), cast('2099-01-01' as timestamp) from marts.customer_360_profile"
+    )
+    run_id, state = on_snowflake.run(as_of_date="2026-03-31")
+    on_snowflake.query("delete from ops.publications where dag_run_id = 'planted'")
+    assert state == "failed"
+    assert on_snowflake.tasks(run_id)["publish"] == "upstream_failed"
+    log = on_snowflake.log(run_id, "validate_marts.validate_customer_360_profile")
+    assert "profile_row_count_near_published" in log
+    assert on_snowflake.query("select * from marts.customer_360_profile order by customer_id") == published
+    assert len(on_snowflake.exports()) == 1
+
+
+def test_a_backfill_of_two_dates_writes_history_and_leaves_what_is_published(
+    on_snowflake: SnowflakeDeployment, green: str
+) -> None:
+    on_snowflake.command(
+        *[
+            "backfill",
+            "create",
+            "--dag-id",
+            "customer_360_refresh",
+            "--from-date",
+            "2026-03-10",
+            "--to-date",
+            "2026-03-12",
+        ]
+    )
+    history = "select cast(as_of_date as varchar), count(*) from marts.customer_360_history group by 1 order by 1"
+    deadline = time.monotonic() + 600
+    while len(rows := on_snowflake.query(history)) < 3 and time.monotonic() < deadline:
+        time.sleep(1)
+    for run in on_snowflake.client.get("dags/customer_360_refresh/dagRuns", params={"run_type": "backfill"}).json()[
+        "dag_runs"
+    ]:
+        assert on_snowflake.state(run["dag_run_id"]) == "success"
+    assert [as_of_date for as_of_date, _ in rows] == ["2026-03-10", "2026-03-11", AS_OF_DATE]
+    assert on_snowflake.query("select distinct cast(as_of_date as varchar) from marts.customer_360_profile") == [
+        (AS_OF_DATE,)
+    ]
+    assert len(on_snowflake.exports()) == 1

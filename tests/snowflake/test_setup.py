@@ -1,0 +1,727 @@
+"""What the Snowflake set-up gives to whom, and how `make snowflake-setup` runs it.
+
+Each check of the SQL is a function that returns what it objects to: nothing in the set-up as it stands, and something
+in the same set-up with one statement planted, changed or left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import snowflake.connector
+import sqlglot
+from snowflake.connector.errors import DatabaseError, ProgrammingError
+from sqlglot import exp
+
+from include.customer_360 import snowflake_setup
+from include.customer_360.settings import PROJECT_ROOT
+from include.customer_360.snowflake_setup import SETUP_SQL, SnowflakeLogin, Statement, read_statements, split_statements
+from include.customer_360.sources import CUSTOMERS, TRANSACTIONS, SourceTable
+
+LOADER = "customer_360_loader"
+TRANSFORMER = "customer_360_transformer"
+READER = "customer_360_reader"
+EXPORTER = "customer_360_exporter"
+
+# The specification: every privilege of every role.
+PRIVILEGES = {
+    LOADER: {
+        "usage on database customer_360",
+        "usage on schema customer_360.raw",
+        "create table on schema customer_360.raw",
+        "select on all tables in schema customer_360.raw",
+        "insert on all tables in schema customer_360.raw",
+        "update on all tables in schema customer_360.raw",
+        "delete on all tables in schema customer_360.raw",
+        "truncate on all tables in schema customer_360.raw",
+        "select on future tables in schema customer_360.raw",
+        "insert on future tables in schema customer_360.raw",
+        "update on future tables in schema customer_360.raw",
+        "delete on future tables in schema customer_360.raw",
+        "truncate on future tables in schema customer_360.raw",
+        "usage on warehouse customer_360_transform",
+    },
+    TRANSFORMER: {
+        "usage on database customer_360",
+        "create schema on database customer_360",
+        "usage on schema customer_360.raw",
+        "select on all tables in schema customer_360.raw",
+        "select on future tables in schema customer_360.raw",
+        "usage on schema customer_360.staging",
+        "create table on schema customer_360.staging",
+        "create view on schema customer_360.staging",
+        "usage on schema customer_360.core",
+        "create table on schema customer_360.core",
+        "create view on schema customer_360.core",
+        "usage on schema customer_360.intermediate",
+        "create table on schema customer_360.intermediate",
+        "create view on schema customer_360.intermediate",
+        "usage on schema customer_360.marts",
+        "create table on schema customer_360.marts",
+        "create view on schema customer_360.marts",
+        "usage on schema customer_360.ops",
+        "create table on schema customer_360.ops",
+        "create view on schema customer_360.ops",
+        "apply on masking policy customer_360.ops.mask_personal_data",
+        "usage on warehouse customer_360_transform",
+    },
+    READER: {
+        "usage on database customer_360",
+        "usage on schema customer_360.marts",
+        "select on all tables in schema customer_360.marts",
+        "select on future tables in schema customer_360.marts",
+        "usage on warehouse customer_360_read",
+    },
+    EXPORTER: {
+        "usage on database customer_360",
+        "usage on schema customer_360.marts",
+        "select on all tables in schema customer_360.marts",
+        "select on future tables in schema customer_360.marts",
+        "usage on warehouse customer_360_read",
+    },
+}
+HOLDERS = {
+    LOADER: {"role sysadmin"},
+    TRANSFORMER: {"role sysadmin", "user customer_360_airflow"},
+    READER: {"role sysadmin"},
+    EXPORTER: {"role sysadmin", "user customer_360_airflow"},
+}
+SCHEMAS = {"raw", "staging", "core", "intermediate", "marts", "ops"}
+WAREHOUSES = {"customer_360_transform", "customer_360_read"}
+MASKED = {
+    "customer_360.raw.customers": {"first_name", "last_name", "email"},
+    "customer_360.marts.customer_360_profile": {"first_name", "last_name", "full_name", "email"},
+}
+SNOWFLAKE_TYPES = {"timestamp": "timestampntz", "decimal(18,2)": "decimal(18, 2)", "integer": "int"}
+"""What sqlglot writes for the types of sources.py."""
+
+SETUP = read_statements()
+SECRET = "a passphrase that nobody may see"
+
+
+@pytest.fixture(autouse=True)
+def quiet_sqlglot(caplog: pytest.LogCaptureFixture) -> None:
+    """It warns of each statement that it knows no structure for, as this test knows."""
+    caplog.set_level(logging.ERROR, logger="sqlglot")
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One privilege or, with privilege `role`, one role, given to a `role ...` or `user ...`."""
+
+    privilege: str
+    on: str
+    to: str
+
+
+def parsed(statement: Statement) -> exp.Expression:
+    return sqlglot.parse_one(statement.sql, read="snowflake")
+
+
+def text_of(statement: Statement) -> str:
+    return " ".join(statement.sql.lower().split())
+
+
+def grants(statements: Sequence[Statement]) -> list[Grant]:
+    return [grant for statement in statements for grant in grants_of(statement)]
+
+
+def grants_of(statement: Statement) -> Iterator[Grant]:
+    tree = parsed(statement)
+    if isinstance(tree, exp.Grant):
+        on = f"{tree.args['kind']} {tree.args['securable'].sql('snowflake')}".lower()
+        principals = [
+            f"{principal.args['kind'] or ''} {principal.name}".lower() for principal in tree.args["principals"]
+        ]
+        for privilege in tree.args["privileges"]:
+            yield from (Grant(privilege.sql("snowflake").lower(), on, to) for to in principals)
+        assert not tree.args.get("grant_option"), f"a right to grant: {statement.sql}"
+    elif isinstance(tree, exp.Command) and tree.name.lower() == "grant":
+        # Bulk grants, policies and roles: sqlglot knows no structure for them.
+        of_role = re.fullmatch(r"grant role (\w+) to ((?:role|user) \w+)", text_of(statement))
+        of_privileges = re.fullmatch(r"grant ([\w, ]+?) on ([\w. ]+?) to (role \w+)", text_of(statement))
+        if of_role:
+            yield Grant("role", of_role[1], of_role[2])
+        else:
+            assert of_privileges, f"a grant that this test cannot read: {statement.sql}"
+            yield from (Grant(name, of_privileges[2], of_privileges[3]) for name in of_privileges[1].split(", "))
+
+
+def assignments(statement: Statement) -> dict[str, str]:
+    return dict(re.findall(r"(\w+) = (\w+)", text_of(statement)))
+
+
+def unspecified_privileges(statements: Sequence[Statement]) -> list[str]:
+    given = {role: set() for role in PRIVILEGES}
+    for grant in grants(statements):
+        if grant.privilege != "role":
+            given.setdefault(grant.to.removeprefix("role "), set()).add(f"{grant.privilege} on {grant.on}")
+    return [f"{role}: {privilege}" for role in given for privilege in sorted(given[role] ^ PRIVILEGES.get(role, set()))]
+
+
+def unspecified_holders(statements: Sequence[Statement]) -> list[str]:
+    held = {role: set() for role in HOLDERS}
+    for grant in grants(statements):
+        if grant.privilege == "role":
+            held.setdefault(grant.on, set()).add(grant.to)
+    return [f"{role}: {holder}" for role in held for holder in sorted(held[role] ^ HOLDERS.get(role, set()))]
+
+
+def reach_beyond_marts(statements: Sequence[Statement]) -> list[str]:
+    within = {
+        "usage on database customer_360",
+        "usage on schema customer_360.marts",
+        "select on all tables in schema customer_360.marts",
+        "select on future tables in schema customer_360.marts",
+        "usage on warehouse customer_360_read",
+    }
+    return [
+        f"{grant.to}: {grant.privilege} on {grant.on}"
+        for grant in grants(statements)
+        if grant.to in (f"role {READER}", f"role {EXPORTER}") and f"{grant.privilege} on {grant.on}" not in within
+    ]
+
+
+def too_broad_grants(statements: Sequence[Statement]) -> list[str]:
+    return [
+        f"{grant.to}: {grant.privilege} on {grant.on}"
+        for grant in grants(statements)
+        if grant.privilege in ("ownership", "all", "all privileges")
+    ]
+
+
+def grants_to_public(statements: Sequence[Statement]) -> list[str]:
+    return [f"{grant.privilege} on {grant.on}" for grant in grants(statements) if grant.to == "role public"]
+
+
+def not_repeatable(statements: Sequence[Statement]) -> list[str]:
+    """Also what replaces or drops: it can be repeated, and takes rows or grants with it."""
+    repeatable = (
+        r"use role \w+",
+        r"create (role|warehouse|resource monitor|database|schema|table|masking policy|user) if not exists .*",
+        r"alter (warehouse|resource monitor|masking policy|user) if exists .* set .*",
+        r"alter table if exists \S+ cluster by .*",
+        r"alter table if exists \S+ modify column \w+ set masking policy \S+ force",
+        r"grant .*",
+    )
+    return [
+        statement.first_line
+        for statement in statements
+        if not any(re.fullmatch(pattern, text_of(statement)) for pattern in repeatable)
+    ]
+
+
+def wrong_warehouses(statements: Sequence[Statement]) -> list[str]:
+    wanted = {"warehouse_size": "small", "auto_suspend": "60", "auto_resume": "true"}
+    problems = []
+    seen = set()
+    for statement in statements:
+        said = re.match(r"(create warehouse if not exists|alter warehouse if exists) (\w+)", text_of(statement))
+        if said and "resource_monitor" not in assignments(statement):
+            seen.add((said[1].split()[0], said[2]))
+            found = assignments(statement)
+            expected = wanted | ({"initially_suspended": "true"} if said[1].startswith("create") else {})
+            problems += [f"{said[2]}: {key} = {found.get(key)}" for key in expected if found.get(key) != expected[key]]
+            if int(found.get("statement_timeout_in_seconds", 0)) not in range(1, 3601):
+                problems.append(f"{said[2]}: a statement may run longer than an hour")
+    expected_seen = {(verb, warehouse) for verb in ("create", "alter") for warehouse in WAREHOUSES}
+    return problems + [f"{warehouse}: {verb}" for verb, warehouse in sorted(seen ^ expected_seen)]
+
+
+def unmonitored_warehouses(statements: Sequence[Statement]) -> list[str]:
+    monitored = {
+        said[1]
+        for statement in statements
+        if (
+            said := re.fullmatch(
+                r"alter warehouse if exists (\w+) set resource_monitor = customer_360_monthly", text_of(statement)
+            )
+        )
+    }
+    return sorted(monitored ^ WAREHOUSES)
+
+
+def wrong_monitors(statements: Sequence[Statement]) -> list[str]:
+    """A monitor warns before its quota, and suspends at it."""
+    monitors = [text_of(statement) for statement in statements if " resource monitor " in text_of(statement)]
+    return [
+        monitor
+        for monitor in monitors
+        if not re.search(r"credit_quota = [1-9]\d*\b", monitor)
+        or re.findall(r"on (\d+) percent do (\w+)", monitor)
+        != [("75", "notify"), ("90", "notify"), ("100", "suspend"), ("110", "suspend_immediate")]
+    ] + ([] if len(monitors) == 2 else [f"{len(monitors)} statements on monitors"])
+
+
+def wrong_policies(statements: Sequence[Statement]) -> list[str]:
+    """The policy, as made and as set again, shows a value to exporter and transformer only, and keeps null."""
+    problems = []
+    verbs = set()
+    for statement in statements:
+        said = re.match(r"(create|alter) masking policy if (?:not )?exists (\S+)", text_of(statement))
+        if said is None:
+            continue
+        verbs.add(said[1])
+        if said[2] != "customer_360.ops.mask_personal_data":
+            problems.append(f"name {said[2]}")
+        body = sqlglot.parse_one(statement.sql.split("->")[1], read="snowflake")
+        shown_to = {
+            argument.name
+            for function in body.find_all(exp.Anonymous)
+            if function.name.lower() == "is_role_in_session"
+            for argument in function.expressions
+        }
+        if shown_to != {EXPORTER.upper(), TRANSFORMER.upper()}:
+            problems.append(f"{said[1]}: shown to {sorted(shown_to)}")
+        conditions = [case.this.sql().lower() for case in body.args["ifs"]]
+        if any("is_role_in_session" not in condition for condition in conditions[:-1]):
+            problems.append(f"{said[1]}: shown without a role: {conditions}")
+        results = [case.args["true"].sql().lower() for case in body.args["ifs"]]
+        if results != ["value", "'*****'"] or conditions[-1] != "not value is null" or body.args.get("default"):
+            problems.append(f"{said[1]}: {body.sql()}")
+    return problems + [f"no {verb}" for verb in sorted({"create", "alter"} - verbs)]
+
+
+def wrongly_masked_columns(statements: Sequence[Statement]) -> list[str]:
+    masked = {
+        (said[1], said[2])
+        for statement in statements
+        if (
+            said := re.fullmatch(
+                r"alter table if exists (\S+) modify column (\w+) set masking policy "
+                r"customer_360\.ops\.mask_personal_data force",
+                text_of(statement),
+            )
+        )
+    }
+    specified = {(table, column) for table, columns in MASKED.items() for column in columns}
+    return [f"{table}.{column}" for table, column in sorted(masked ^ specified)]
+
+
+def too_mighty_roles(statements: Sequence[Statement]) -> list[str]:
+    """Users and roles are useradmin's, privileges securityadmin's, monitors accountadmin's, all else sysadmin's."""
+    problems = []
+    running_as = None
+    for statement in statements:
+        text = text_of(statement)
+        if text.startswith("use role "):
+            running_as = text.removeprefix("use role ")
+            continue
+        if re.match(r"create (role|user)|alter user|grant role", text):
+            least = "useradmin"
+        elif text.startswith("grant "):
+            least = "securityadmin"
+        elif " resource monitor " in text or "resource_monitor" in text:
+            least = "accountadmin"
+        else:
+            least = "sysadmin"
+        if running_as != least:
+            problems.append(f"as {running_as}: {statement.first_line}")
+    return problems
+
+
+def unlike_the_style(statements: Sequence[Statement]) -> list[str]:
+    """Keywords and names are lower-case and never quoted; upper-case stands in strings only."""
+    problems = []
+    for statement in statements:
+        for token in sqlglot.tokenize(statement.sql, read="snowflake"):
+            written = statement.sql[token.start : token.end + 1]
+            if not written.startswith("'") and (written.startswith('"') or written != written.lower()):
+                problems.append(f"{statement.place}: {written}")
+    return problems
+
+
+def planted(sql: str) -> list[Statement]:
+    return [*SETUP, *split_statements("99_planted.sql", sql)]
+
+
+def without(words: str) -> list[Statement]:
+    left = [statement for statement in SETUP if words not in text_of(statement)]
+    assert len(left) < len(SETUP), f"nothing to leave out: {words}"
+    return left
+
+
+def changed(before: str, after: str) -> list[Statement]:
+    statements = [replace(statement, sql=statement.sql.replace(before, after)) for statement in SETUP]
+    assert statements != SETUP, f"nothing to change: {before}"
+    return statements
+
+
+CHECKS = (
+    unspecified_privileges,
+    unspecified_holders,
+    reach_beyond_marts,
+    too_broad_grants,
+    grants_to_public,
+    not_repeatable,
+    wrong_warehouses,
+    unmonitored_warehouses,
+    wrong_monitors,
+    wrong_policies,
+    wrongly_masked_columns,
+    too_mighty_roles,
+    unlike_the_style,
+)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_set_up_holds(check: Callable[[Sequence[Statement]], list[str]]) -> None:
+    assert check(SETUP) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "statements", "objection"),
+    [
+        (
+            unspecified_privileges,
+            planted(f"grant select on all tables in schema customer_360.raw to role {READER};"),
+            f"{READER}: select on all tables in schema customer_360.raw",
+        ),
+        (
+            unspecified_privileges,
+            without(f"grant select on future tables in schema customer_360.marts to role {READER}"),
+            f"{READER}: select on future tables in schema customer_360.marts",
+        ),
+        (
+            unspecified_privileges,
+            planted("grant usage on database customer_360 to role somebody_else;"),
+            "somebody_else: usage on database customer_360",
+        ),
+        (unspecified_holders, planted(f"grant role {EXPORTER} to role {READER};"), f"{EXPORTER}: role {READER}"),
+        (unspecified_holders, without(f"grant role {LOADER} to role sysadmin"), f"{LOADER}: role sysadmin"),
+        (
+            reach_beyond_marts,
+            planted(f"grant select on table customer_360.core.dim_customer to role {EXPORTER};"),
+            f"role {EXPORTER}: select on table customer_360.core.dim_customer",
+        ),
+        (
+            reach_beyond_marts,
+            planted(f"grant insert on future tables in schema customer_360.marts to role {READER};"),
+            f"role {READER}: insert on future tables in schema customer_360.marts",
+        ),
+        (
+            reach_beyond_marts,
+            planted(f"grant usage on warehouse customer_360_transform to role {READER};"),
+            f"role {READER}: usage on warehouse customer_360_transform",
+        ),
+        (
+            too_broad_grants,
+            planted(f"grant ownership on database customer_360 to role {TRANSFORMER};"),
+            f"role {TRANSFORMER}: ownership on database customer_360",
+        ),
+        (
+            too_broad_grants,
+            planted(f"grant all privileges on database customer_360 to role {LOADER};"),
+            f"role {LOADER}: all privileges on database customer_360",
+        ),
+        (
+            too_broad_grants,
+            planted(f"grant all on schema customer_360.marts to role {LOADER};"),
+            f"role {LOADER}: all on schema customer_360.marts",
+        ),
+        (
+            grants_to_public,
+            planted("grant select on all tables in schema customer_360.marts to role public;"),
+            "select on all tables in schema customer_360.marts",
+        ),
+        (not_repeatable, planted("create schema customer_360.more;"), "create schema customer_360.more"),
+        (
+            not_repeatable,
+            planted("create or replace table customer_360.raw.customers (customer_id varchar);"),
+            "create or replace table customer_360.raw.customers (customer_id varchar)",
+        ),
+        (
+            not_repeatable,
+            planted("drop table if exists customer_360.raw.x;"),
+            "drop table if exists customer_360.raw.x",
+        ),
+        (wrong_warehouses, changed("warehouse_size = small", "warehouse_size = large"), "warehouse_size = large"),
+        (wrong_warehouses, changed("auto_suspend = 60", "auto_suspend = 600"), "auto_suspend = 600"),
+        (wrong_warehouses, changed("initially_suspended = true", ""), "initially_suspended = None"),
+        (wrong_warehouses, changed("statement_timeout_in_seconds = 3600", ""), "longer than an hour"),
+        (
+            unmonitored_warehouses,
+            without("alter warehouse if exists customer_360_read set resource_monitor"),
+            "customer_360_read",
+        ),
+        (wrong_monitors, changed("on 100 percent do suspend", "on 100 percent do notify"), "on 100 percent do notify"),
+        (wrong_monitors, changed("credit_quota = 100", ""), "resource monitor"),
+        (
+            wrong_policies,
+            changed("is_role_in_session('CUSTOMER_360_EXPORTER')", "is_role_in_session('CUSTOMER_360_READER')"),
+            "create: shown to ['CUSTOMER_360_READER', 'CUSTOMER_360_TRANSFORMER']",
+        ),
+        (wrong_policies, changed(" or is_role_in_session('CUSTOMER_360_EXPORTER')", ""), "create: shown to"),
+        (wrong_policies, changed("when value is not null then '*****'", "else value"), "create:"),
+        (wrong_policies, changed("ops.mask_personal_data", "ops.other"), "name customer_360.ops.other"),
+        (wrong_policies, without("alter masking policy"), "no alter"),
+        (
+            wrongly_masked_columns,
+            without("modify column full_name"),
+            "customer_360.marts.customer_360_profile.full_name",
+        ),
+        (
+            wrongly_masked_columns,
+            changed("modify column email set", "modify column state set"),
+            "customer_360.raw.customers.email",
+        ),
+        (too_mighty_roles, changed("use role sysadmin", "use role accountadmin"), "as accountadmin: create database"),
+        (unlike_the_style, planted("create schema if not exists customer_360.RAW;"), "RAW"),
+        (unlike_the_style, planted('create schema if not exists customer_360."raw";'), '"raw"'),
+    ],
+)
+def test_a_violation_is_caught(
+    check: Callable[[Sequence[Statement]], list[str]], statements: list[Statement], objection: str
+) -> None:
+    assert any(objection in problem for problem in check(statements))
+
+
+def test_a_grant_that_may_be_passed_on_is_refused() -> None:
+    with pytest.raises(AssertionError, match="a right to grant"):
+        grants(planted(f"grant usage on database customer_360 to role {READER} with grant option;"))
+
+
+def test_every_schema_is_made_with_managed_access() -> None:
+    made = [text_of(statement) for statement in SETUP if text_of(statement).startswith("create schema")]
+    assert {re.sub(r"create schema if not exists customer_360\.", "", text) for text in made} == {
+        f"{schema} with managed access" for schema in SCHEMAS
+    }
+
+
+@pytest.mark.parametrize("table", [CUSTOMERS, TRANSACTIONS], ids=lambda table: table.name)
+def test_source_tables_have_the_columns_that_the_models_read(table: SourceTable) -> None:
+    (made,) = (
+        tree
+        for tree in map(parsed, SETUP)
+        if isinstance(tree, exp.Create) and tree.kind == "TABLE" and tree.this.this.name == table.name
+    )
+    assert [(column.name, column.kind.sql("snowflake").lower()) for column in made.this.expressions] == [
+        (column.name, SNOWFLAKE_TYPES.get(column.type, column.type)) for column in table.columns
+    ]
+
+
+def test_the_fact_is_clustered_by_its_date() -> None:
+    assert "alter table if exists customer_360.core.fct_transactions cluster by (transaction_date)" in map(
+        text_of, SETUP
+    )
+
+
+def test_the_policy_and_the_masked_columns_come_before_any_grant_on_tables() -> None:
+    last_masked = max(place for place, statement in enumerate(SETUP) if "set masking policy" in text_of(statement))
+    first_grant = min(place for place, statement in enumerate(SETUP) if "tables in schema" in text_of(statement))
+    assert last_masked < first_grant
+
+
+def test_airflows_user_is_a_service_with_the_transformers_role_alone_by_default() -> None:
+    statements = [text_of(statement) for statement in SETUP if re.search(r" user if (not )?exists", text_of(statement))]
+    assert len(statements) == 2
+    for statement in statements:
+        assert "customer_360_airflow" in statement
+        assert "type = service" in statement
+        assert f"default_role = {TRANSFORMER} default_warehouse = customer_360_transform" in statement
+        assert "default_secondary_roles = ()" in statement
+
+
+def test_no_credential_stands_in_the_files() -> None:
+    assert not [
+        file.name for file in SETUP_SQL.glob("*.sql") if re.search("password =|rsa_public_key", file.read_text())
+    ]
+
+
+class FakeSnowflake:
+    """Stands for a connection and its cursor: keeps what it is told to run, and fails where a test says so."""
+
+    def __init__(self) -> None:
+        self.arguments: dict[str, object] = {}
+        self.ran: list[str] = []
+        self.fails_at = ""
+        self.closed = False
+
+    def connect(self, **arguments: object) -> FakeSnowflake:
+        self.arguments = arguments
+        return self
+
+    def cursor(self) -> FakeSnowflake:
+        return self
+
+    def execute(self, sql: str) -> None:
+        if self.fails_at and self.fails_at in sql:
+            raise ProgrammingError("Insufficient privileges to operate on account", errno=3001)
+        self.ran.append(sql)
+
+    def fetchall(self) -> list[tuple[str]]:
+        return [("Statement executed successfully.",)]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def fake_snowflake(monkeypatch: pytest.MonkeyPatch) -> FakeSnowflake:
+    """Neither this machine's settings nor a network: what the command connects to is this."""
+    monkeypatch.setitem(SnowflakeLogin.model_config, "env_file", None)
+    for name in (*(f"SNOWFLAKE_{field.upper()}" for field in SnowflakeLogin.model_fields), "DRY_RUN"):
+        monkeypatch.delenv(name, raising=False)
+    fake = FakeSnowflake()
+    monkeypatch.setattr(snowflake.connector, "connect", fake.connect)
+    return fake
+
+
+@pytest.fixture
+def key_login(monkeypatch: pytest.MonkeyPatch, fake_snowflake: FakeSnowflake, tmp_path: Path) -> Path:
+    """A complete login by key pair; the path of its key."""
+    key = tmp_path / "admin.p8"
+    key.write_text("the content of a key")
+    monkeypatch.setenv("SNOWFLAKE_ACCOUNT", "myorg-myaccount")
+    monkeypatch.setenv("SNOWFLAKE_USER", "an_admin")
+    monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PATH", str(key))
+    monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", SECRET)
+    return key
+
+
+def test_a_dry_run_prints_every_statement_in_the_order_of_the_files(
+    fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DRY_RUN", "1")
+    assert snowflake_setup.main() == 0
+    script = re.sub(r"^--.*\n", "", capsys.readouterr().out, flags=re.MULTILINE)
+    files = "".join(file.read_text() for file in sorted(SETUP_SQL.glob("*.sql")))
+    assert script.split() == re.sub(r"^ *--.*\n", "", files, flags=re.MULTILINE).split()
+
+
+def test_a_dry_run_numbers_the_statements_of_each_file(
+    fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DRY_RUN", "1")
+    snowflake_setup.main()
+    places = re.findall(r"^-- (\S+), statement (\d+) of (\d+)$", capsys.readouterr().out, flags=re.MULTILINE)
+    ends = {file.name: len(re.findall(";$", file.read_text(), flags=re.MULTILINE)) for file in SETUP_SQL.glob("*.sql")}
+    assert places == [
+        (file, str(number), str(count)) for file, count in sorted(ends.items()) for number in range(1, count + 1)
+    ]
+
+
+def test_a_dry_run_connects_to_nothing_even_with_a_login(
+    fake_snowflake: FakeSnowflake, key_login: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRY_RUN", "1")
+    assert snowflake_setup.main() == 0
+    assert (fake_snowflake.arguments, fake_snowflake.ran) == ({}, [])
+
+
+def test_missing_variables_are_named_all_at_once_before_anything_runs(
+    fake_snowflake: FakeSnowflake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert snowflake_setup.main() == 1
+    assert capsys.readouterr().err.startswith(
+        "Not set: SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH "
+        "(or SNOWFLAKE_AUTHENTICATOR=externalbrowser). "
+    )
+    assert fake_snowflake.arguments == {}
+
+
+def test_a_key_that_is_not_there_is_named(
+    key_login: Path, fake_snowflake: FakeSnowflake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key_login.unlink()
+    assert snowflake_setup.main() == 1
+    assert f"SNOWFLAKE_PRIVATE_KEY_PATH={key_login}: no such file." in capsys.readouterr().err
+    assert fake_snowflake.arguments == {}
+
+
+def test_an_unknown_authenticator_is_refused(
+    key_login: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SNOWFLAKE_AUTHENTICATOR", "oauth")
+    assert snowflake_setup.main() == 1
+    assert "SNOWFLAKE_AUTHENTICATOR='oauth' cannot be used: set it to externalbrowser" in capsys.readouterr().err
+
+
+def test_a_key_pair_logs_in_with_its_passphrase(key_login: Path, fake_snowflake: FakeSnowflake) -> None:
+    assert snowflake_setup.main() == 0
+    assert fake_snowflake.arguments == {
+        "account": "myorg-myaccount",
+        "user": "an_admin",
+        "login_timeout": 120,
+        "private_key_file": str(key_login),
+        "private_key_file_pwd": SECRET,
+    }
+
+
+def test_a_browser_login_needs_no_key(
+    key_login: Path, fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SNOWFLAKE_PRIVATE_KEY_PATH")
+    monkeypatch.setenv("SNOWFLAKE_AUTHENTICATOR", "externalbrowser")
+    assert snowflake_setup.main() == 0
+    assert fake_snowflake.arguments == {
+        "account": "myorg-myaccount",
+        "user": "an_admin",
+        "login_timeout": 120,
+        "authenticator": "externalbrowser",
+    }
+
+
+def test_every_statement_is_run_and_reported_with_its_result(
+    key_login: Path, fake_snowflake: FakeSnowflake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert snowflake_setup.main() == 0
+    assert fake_snowflake.ran == [statement.sql for statement in SETUP]
+    assert fake_snowflake.closed
+    assert (
+        "02_warehouses.sql, statement 2 of 5: create warehouse if not exists customer_360_transform with\n"
+        "    Statement executed successfully.\n"
+    ) in capsys.readouterr().out
+
+
+def test_a_failing_statement_stops_the_set_up_and_says_where_why_and_what_to_do(
+    key_login: Path, fake_snowflake: FakeSnowflake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_snowflake.fails_at = "create resource monitor"
+    assert snowflake_setup.main() == 1
+    error = capsys.readouterr().err
+    assert error.startswith("03_resource_monitor.sql, statement 2 of 5, failed:\ncreate resource monitor if not exists")
+    assert "Insufficient privileges to operate on account" in error
+    assert "It ran as role accountadmin." in error
+    assert "run `make snowflake-setup` again" in error
+    assert fake_snowflake.ran[-1] == "use role accountadmin"
+    assert fake_snowflake.closed
+
+
+@pytest.mark.parametrize(
+    "refusal", [DatabaseError("JWT token is invalid."), ValueError("Incorrect password, could not decrypt key")]
+)
+def test_a_refused_login_names_account_and_user(
+    refusal: Exception, key_login: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(snowflake.connector, "connect", refuse)
+    assert snowflake_setup.main() == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Snowflake account myorg-myaccount cannot be connected to as an_admin: ")
+    assert str(refusal) in error
+
+
+@pytest.mark.parametrize("fails_at", ["", "create database"])
+def test_no_secret_is_printed(
+    fails_at: str, key_login: Path, fake_snowflake: FakeSnowflake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_snowflake.fails_at = fails_at
+    snowflake_setup.main()
+    printed = "".join(capsys.readouterr())
+    assert SECRET not in printed
+    assert "the content of a key" not in printed
+    assert SECRET not in repr(SnowflakeLogin())
+
+
+def test_make_help_lists_the_command() -> None:
+    listed = subprocess.run(["make", "--silent", "help"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+    assert "  make snowflake-setup Set up Snowflake" in listed.stdout

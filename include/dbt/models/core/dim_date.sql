@@ -3,7 +3,7 @@ with days as (
     select date_day
     from (
         {{ dbt.date_spine('day', "cast('1900-01-01' as date)", "cast('2200-01-01' as date)") }}
-    ) as spine
+    )
 
 ),
 

@@ -132,7 +132,9 @@ def deployed(
 
     :param environment: more variables for its processes.
     """
-    airflow = LocalAirflow(settings, environment=environment)
+    # Small runs wait for the scheduler more than for their work.
+    eager = {"AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1"}
+    airflow = LocalAirflow(settings, environment={**eager, **(environment or {})})
     try:
         with airflow:
             airflow.wait_until_healthy()

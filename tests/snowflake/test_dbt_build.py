@@ -34,3 +34,12 @@ def test_the_fact_is_searched_from_a_literal_date_on(account: SnowflakeAccount, 
     ]
     assert len(deletes) == 1
     assert "and transaction_date >= cast('20" in " ".join(deletes[0].split())
+
+
+def test_the_profile_is_masked_column_by_column_after_every_build(account: SnowflakeAccount, second_build: str) -> None:
+    profile = f"{account.by_hand}.marts.customer_360_profile"
+    policy = f"{account.by_hand}.ops.mask_personal_data"
+    sent = [" ".join(sql.split()).lower() for sql in account.statements()]
+    for column in ("first_name", "last_name", "full_name", "email"):
+        statement = f"alter table {profile} modify column {column} set masking policy {policy}"
+        assert len([sql for sql in sent if sql.startswith(statement)]) == 2

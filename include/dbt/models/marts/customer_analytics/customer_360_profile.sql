@@ -1,7 +1,12 @@
 {{
     config(
         schema=run_schema('marts'),
-        post_hook="{{ mask_personal_data(['first_name', 'last_name', 'full_name', 'email']) }}"
+        post_hook=[
+            "{{ mask_personal_data('first_name') }}",
+            "{{ mask_personal_data('last_name') }}",
+            "{{ mask_personal_data('full_name') }}",
+            "{{ mask_personal_data('email') }}"
+        ]
     )
 }}
 

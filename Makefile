@@ -40,7 +40,6 @@ snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, maski
 test: $(READY) $(MANIFEST) ## Run all tests
 	@$(PY) -m pytest tests
 
-
 test-snowflake: $(READY) $(MANIFEST) ## Run tests/snowflake on a real account, named by SNOWFLAKE_ variables
 	@$(PY) -m pytest tests/snowflake --real-account
 

@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.customer_360.warehouse_connection import (
-    WarehouseConnectionError,
-    dbt_environment,
-    warehouse_connection,
-)
+from include.customer_360.warehouse_connection import dbt_environment, warehouse_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,12 +45,9 @@ def refuse_second_try(context: Context) -> None:
 def hand_over_credentials(producer: DbtProducerWatcherOperator) -> None:
     """Give dbt's profile what connection `warehouse` holds, after templates are rendered: the UI never shows it.
 
-    :raises AirflowFailException: when the connection cannot be used.
+    :raises WarehouseConnectionError: when the connection cannot be used.
     """
-    try:
-        connection = warehouse_connection()
-    except WarehouseConnectionError as error:
-        raise AirflowFailException(str(error)) from error
+    connection = warehouse_connection()
     if connection.conn_type == "snowflake":
         producer.env = {**(producer.env or {}), **dbt_environment(connection)}
 

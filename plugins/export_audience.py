@@ -64,8 +64,8 @@ class ExportAudienceOperator(WarehouseOperator):
         **kwargs: Any,  # noqa: ANN401 - passed on to WarehouseOperator
     ) -> None:
         super().__init__(as_of_date=as_of_date, **kwargs)
-        if self.warehouse == "snowflake":
-            settings = load_settings()
+        settings = load_settings()
+        if settings.warehouse == "snowflake":
             self.hook_params = {"role": settings.export_role, "warehouse": settings.export_warehouse}
         else:
             # DuckDB would otherwise create a missing warehouse.

@@ -12,6 +12,7 @@ from warehouse_operator import RunSchemaOperator
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.marts import INTERMEDIATE, MARTS, MARTS_WITH_LIFETIME_VALUE
+from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,7 +40,7 @@ class PublishMartsOperator(RunSchemaOperator):
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to RunSchemaOperator
         super().__init__(outlets=[PUBLISHED], **kwargs)
         self.published_at = "{{ macros.datetime.utcnow().isoformat(sep=' ') }}"
-        self.sql = f"publish/{self.warehouse}.sql"
+        self.sql = f"publish/{load_settings().warehouse}.sql"
 
     def render_template(
         self,

@@ -6,15 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.sql.operators.sql import BaseSQLOperator
-from airflow.sdk.exceptions import AirflowFailException
 
-from include.customer_360.settings import load_settings
-from include.customer_360.warehouse_connection import (
-    CONN_ID,
-    WarehouseConnectionError,
-    query_tag,
-    warehouse_connection,
-)
+from include.customer_360.warehouse_connection import CONN_ID, query_tag, warehouse_connection
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook
@@ -43,17 +36,13 @@ class WarehouseOperator(BaseSQLOperator):
         super().__init__(conn_id=conn_id, **kwargs)
         self.as_of_date = as_of_date
         self.dag_run_id = dag_run_id
-        self.warehouse = load_settings().warehouse
 
     def get_db_hook(self) -> DbApiHook:
         """Return the hook of connection `warehouse`.
 
-        :raises AirflowFailException: when the connection cannot be used; another try would find the same one.
+        :raises WarehouseConnectionError: when the connection cannot be used.
         """
-        try:
-            connection = warehouse_connection(self.conn_id)
-        except WarehouseConnectionError as error:
-            raise AirflowFailException(str(error)) from error
+        connection = warehouse_connection(self.conn_id)
         if connection.conn_type == "snowflake":
             tag = query_tag(self.dag_id, self.dag_run_id, self.task_id, self.as_of_date)
             session = {**(connection.extra_dejson.get("session_parameters") or {}), "QUERY_TAG": tag}

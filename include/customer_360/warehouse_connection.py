@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from include.customer_360.settings import load_settings
 
@@ -18,8 +18,8 @@ SNOWFLAKE_EXTRAS = ("account", "database", "warehouse", "role")
 PRIVATE_KEYS = ("private_key_content", "private_key_file")
 
 
-class WarehouseConnectionError(ValueError):
-    """The connection cannot be used; the message names all that is wrong with it and what to do."""
+class WarehouseConnectionError(AirflowFailException):
+    """The connection cannot be used; the message names all that is wrong with it and what to do. No retry helps."""
 
 
 def warehouse_connection(conn_id: str = CONN_ID) -> Connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ ROWS_PER_INSERT = 2000
 
 
 @dataclass(frozen=True)
-class SnowflakeAccount:
+class SnowflakeAccount(ABC):
     """Where the tests connect to: one database for Airflow, and one for dbt on the command line, each with sources."""
 
     parameters: Mapping[str, Any]
@@ -84,9 +85,9 @@ class SnowflakeAccount:
         with closing(self.connect(database)) as connection:
             return connection.cursor().execute(sql).fetchall()
 
+    @abstractmethod
     def tagged_statements(self) -> list[tuple[dict[str, str], str]]:
         """Return the statements that were sent so far, in order, each with its query tag; {} when it had none."""
-        raise NotImplementedError
 
     def statements(self) -> list[str]:
         """Return the statements that were sent so far, in order."""

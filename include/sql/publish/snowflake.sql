@@ -16,14 +16,6 @@ create or replace transient table marts.{{ mart }} clone {{ run_schema }}.{{ mar
 {% endfor %}
 begin transaction;
 {% for mart in marts %}
-insert into ops.publications (dag_run_id, as_of_date, mart, row_count, lifetime_value, published_at)
-select
-    '{{ dag_run_id }}',
-    cast('{{ as_of_date }}' as date),
-    '{{ mart }}',
-    count(*),
-    {{ 'sum(lifetime_value)' if mart in marts_with_lifetime_value else 'null' }},
-    cast('{{ published_at }}' as timestamp)
-from {{ run_schema }}.{{ mart }};
+{% include 'publish/publication.jinja' %}
 {% endfor %}
 commit;

@@ -23,19 +23,19 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 refresh: $(READY) $(MANIFEST) ## Run the whole nightly job once, with a real Airflow, and print a summary
-	@exec $(PY) -m include.customer_360.refresh
+	@exec $(PY) -m local.refresh
 
 up: $(READY) $(MANIFEST) ## Leave Airflow running, with the UI on http://localhost:8080 (UP_PORT=... for another port)
-	@exec $(PY) -m include.customer_360.local_airflow up
+	@exec $(PY) -m local.local_airflow up
 
 down: ## Stop the Airflow that `make up` left running
-	@if [[ -x $(PY) ]]; then exec $(PY) -m include.customer_360.local_airflow down; fi
+	@if [[ -x $(PY) ]]; then exec $(PY) -m local.local_airflow down; fi
 
 load: $(READY) ## Load your own data: make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...
-	@exec $(PY) -m include.customer_360.load
+	@exec $(PY) -m local.load
 
 snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, masking (DRY_RUN=1 prints the statements)
-	@exec $(PY) -m include.customer_360.snowflake_setup
+	@exec $(PY) -m deploy.snowflake.set_up
 
 test: $(READY) $(MANIFEST) ## Run all tests
 	@$(PY) -m pytest tests
@@ -52,7 +52,7 @@ bench: $(READY) $(MANIFEST) ## Measure, at full size, what benchmarks/README.md 
 	@exec $(PY) -m benchmarks.run
 
 clean: ## Remove environment, Airflow's state and caches; data/ stays
-	@if [[ -x $(PY) ]]; then $(PY) -m include.customer_360.local_airflow down --all; fi
+	@if [[ -x $(PY) ]]; then $(PY) -m local.local_airflow down --all; fi
 	rm -rf .venv .airflow include/dbt/target include/dbt/logs .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "data/ (warehouse and audiences) was not touched."
@@ -75,5 +75,5 @@ $(READY): requirements.lock
 
 $(MANIFEST): $(READY) $(DBT_FILES)
 	@echo "Parsing the dbt project ..."
-	@$(PY) -m include.customer_360.dbt_manifest
+	@$(PY) -m local.dbt_manifest
 	@touch $@

@@ -27,10 +27,10 @@ import duckdb
 import psutil
 
 from include.customer_360.campaigns import CAMPAIGNS
-from include.customer_360.local_airflow import LocalAirflow
 from include.customer_360.marts import MARTS
-from include.customer_360.sample import write_sample
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, Settings
+from local.local_airflow import LocalAirflow
+from local.sample import write_sample
 
 AS_OF_DATE = datetime.date(2026, 11, 21)
 RUN_SCHEMA = "marts_run_benchmark"
@@ -197,7 +197,7 @@ def started_airflow(bench: Bench, warehouse: Path) -> Iterator[LocalAirflow]:
     """Run an Airflow on this warehouse that has parsed the Dags, as new as on the first day."""
     settings = Settings(warehouse_file=warehouse, export_root=str(bench.folder / "exports"), _env_file=None)
     environment = os.environ | {"WAREHOUSE_FILE": str(warehouse)}
-    subprocess.run([sys.executable, "-m", "include.customer_360.dbt_manifest"], check=True, env=environment)
+    subprocess.run([sys.executable, "-m", "local.dbt_manifest"], check=True, env=environment)
     airflow = LocalAirflow(settings)
     try:
         with airflow:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable
-from export_audience import ExportAudienceOperator
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.campaigns import CAMPAIGNS
+from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.settings import SQL_TEMPLATES, load_settings
 
 DOC = """

@@ -10,12 +10,12 @@ from datetime import timedelta
 from airflow.sdk import DAG, CronPartitionTimetable, Param, TaskGroup, chain
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos.constants import ExecutionMode, LoadMode, TestBehavior
-from dbt_producer import before_dbt_build
-from publish_marts import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
-from validate_mart import ValidateMartOperator
 
 from include.customer_360.as_of_date import BUSINESS_TIME_ZONE
 from include.customer_360.marts import MARTS
+from include.customer_360.operators.build import before_dbt_build
+from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
+from include.customer_360.operators.validate import ValidateMartOperator
 from include.customer_360.settings import DBT_PROJECT, SQL_TEMPLATES, load_settings
 
 DOC = """

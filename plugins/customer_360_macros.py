@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.customer_360 import warehouse_connection
+from include.customer_360 import connection
 from include.customer_360.as_of_date import decide_as_of_date
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def run_schema(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
 
 def query_tag(ti: RuntimeTaskInstanceProtocol, dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
     """Return the tag of this task's statements on Snowflake: JSON with dag, run, task and as_of_date."""
-    return warehouse_connection.query_tag(ti.dag_id, dag_run.run_id, ti.task_id, as_of_date(dag_run, params))
+    return connection.query_tag(ti.dag_id, dag_run.run_id, ti.task_id, as_of_date(dag_run, params))
 
 
 class Customer360Macros(AirflowPlugin):

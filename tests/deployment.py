@@ -15,8 +15,8 @@ from typing import Any
 import duckdb
 import httpx
 
-from include.customer_360.local_airflow import LocalAirflow
 from include.customer_360.settings import PROJECT_ROOT, Settings
+from local.local_airflow import LocalAirflow
 
 SECONDS_PER_RUN = 600
 DAG_ID = "customer_360_refresh"

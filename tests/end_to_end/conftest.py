@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from include.customer_360.sample import write_sample
 from include.customer_360.settings import Settings
+from local.sample import write_sample
 from tests.deployment import Deployment, deployed
 
 CUSTOMERS = 300

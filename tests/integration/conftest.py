@@ -8,7 +8,7 @@ from independent_marts import Delivery, Rows, compute_marts
 from mart_rows import read_table
 from warehouse_builds import Build, DbtBuilds, insert_rows
 
-from include.customer_360.sample import write_sample
+from local.sample import write_sample
 
 
 @pytest.fixture(scope="session")

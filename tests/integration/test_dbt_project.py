@@ -13,7 +13,7 @@ import pytest
 
 from include.customer_360.marts import INTERMEDIATE, MARTS
 from include.customer_360.settings import DBT_PROJECT
-from include.customer_360.sources import CUSTOMERS, TRANSACTIONS
+from local.sources import CUSTOMERS, TRANSACTIONS
 
 DBT = str(Path(sys.executable).with_name("dbt"))
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from include.customer_360.local_airflow import free_port
-from include.customer_360.sample import write_sample
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, Settings
+from local.local_airflow import free_port
+from local.sample import write_sample
 from tests.deployment import Deployment, deployed
 from tests.snowflake.account import REAL_ACCOUNT, EmulatedAccount, SnowflakeAccount, real_account
 from tests.snowflake.certificates import write_certificates

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from include.customer_360.sample import write_sample
+from local.sample import write_sample
 from tests.snowflake.account import SOURCES, SnowflakeAccount, load_sources
 from tests.snowflake.conftest import LAST_DAY
 

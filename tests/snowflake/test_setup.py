@@ -19,10 +19,10 @@ import sqlglot
 from snowflake.connector.errors import DatabaseError, ProgrammingError
 from sqlglot import exp
 
-from include.customer_360 import snowflake_setup
+from deploy.snowflake import set_up
+from deploy.snowflake.set_up import SETUP_SQL, SnowflakeLogin, Statement, read_statements, split_statements
 from include.customer_360.settings import PROJECT_ROOT
-from include.customer_360.snowflake_setup import SETUP_SQL, SnowflakeLogin, Statement, read_statements, split_statements
-from include.customer_360.sources import CUSTOMERS, TRANSACTIONS, SourceTable
+from local.sources import CUSTOMERS, TRANSACTIONS, SourceTable
 
 LOADER = "customer_360_loader"
 TRANSFORMER = "customer_360_transformer"
@@ -589,7 +589,7 @@ def test_a_dry_run_prints_every_statement_in_the_order_of_the_files(
     fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DRY_RUN", "1")
-    assert snowflake_setup.main() == 0
+    assert set_up.main() == 0
     script = re.sub(r"^--.*\n", "", capsys.readouterr().out, flags=re.MULTILINE)
     files = "".join(file.read_text() for file in sorted(SETUP_SQL.glob("*.sql")))
     assert script.split() == re.sub(r"^ *--.*\n", "", files, flags=re.MULTILINE).split()
@@ -599,7 +599,7 @@ def test_a_dry_run_numbers_the_statements_of_each_file(
     fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DRY_RUN", "1")
-    snowflake_setup.main()
+    set_up.main()
     places = re.findall(r"^-- (\S+), statement (\d+) of (\d+)$", capsys.readouterr().out, flags=re.MULTILINE)
     ends = {file.name: len(re.findall(";$", file.read_text(), flags=re.MULTILINE)) for file in SETUP_SQL.glob("*.sql")}
     assert places == [
@@ -611,14 +611,14 @@ def test_a_dry_run_connects_to_nothing_even_with_a_login(
     fake_snowflake: FakeSnowflake, key_login: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DRY_RUN", "1")
-    assert snowflake_setup.main() == 0
+    assert set_up.main() == 0
     assert (fake_snowflake.arguments, fake_snowflake.ran) == ({}, [])
 
 
 def test_missing_variables_are_named_all_at_once_before_anything_runs(
     fake_snowflake: FakeSnowflake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert snowflake_setup.main() == 1
+    assert set_up.main() == 1
     assert capsys.readouterr().err.startswith(
         "Not set: SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH "
         "(or SNOWFLAKE_AUTHENTICATOR=externalbrowser). "
@@ -630,7 +630,7 @@ def test_a_key_that_is_not_there_is_named(
     key_login: Path, fake_snowflake: FakeSnowflake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key_login.unlink()
-    assert snowflake_setup.main() == 1
+    assert set_up.main() == 1
     assert f"SNOWFLAKE_PRIVATE_KEY_PATH={key_login}: no such file." in capsys.readouterr().err
     assert fake_snowflake.arguments == {}
 
@@ -639,12 +639,12 @@ def test_an_unknown_authenticator_is_refused(
     key_login: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SNOWFLAKE_AUTHENTICATOR", "oauth")
-    assert snowflake_setup.main() == 1
+    assert set_up.main() == 1
     assert "SNOWFLAKE_AUTHENTICATOR='oauth' cannot be used: set it to externalbrowser" in capsys.readouterr().err
 
 
 def test_a_key_pair_logs_in_with_its_passphrase(key_login: Path, fake_snowflake: FakeSnowflake) -> None:
-    assert snowflake_setup.main() == 0
+    assert set_up.main() == 0
     assert fake_snowflake.arguments == {
         "account": "myorg-myaccount",
         "user": "an_admin",
@@ -659,7 +659,7 @@ def test_a_browser_login_needs_no_key(
 ) -> None:
     monkeypatch.delenv("SNOWFLAKE_PRIVATE_KEY_PATH")
     monkeypatch.setenv("SNOWFLAKE_AUTHENTICATOR", "externalbrowser")
-    assert snowflake_setup.main() == 0
+    assert set_up.main() == 0
     assert fake_snowflake.arguments == {
         "account": "myorg-myaccount",
         "user": "an_admin",
@@ -671,7 +671,7 @@ def test_a_browser_login_needs_no_key(
 def test_every_statement_is_run_and_reported_with_its_result(
     key_login: Path, fake_snowflake: FakeSnowflake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert snowflake_setup.main() == 0
+    assert set_up.main() == 0
     assert fake_snowflake.ran == [statement.sql for statement in SETUP]
     assert fake_snowflake.closed
     assert (
@@ -684,7 +684,7 @@ def test_a_failing_statement_stops_the_set_up_and_says_where_why_and_what_to_do(
     key_login: Path, fake_snowflake: FakeSnowflake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_snowflake.fails_at = "create resource monitor"
-    assert snowflake_setup.main() == 1
+    assert set_up.main() == 1
     error = capsys.readouterr().err
     assert error.startswith("03_resource_monitor.sql, statement 2 of 5, failed:\ncreate resource monitor if not exists")
     assert "Insufficient privileges to operate on account" in error
@@ -704,7 +704,7 @@ def test_a_refused_login_names_account_and_user(
         raise refusal
 
     monkeypatch.setattr(snowflake.connector, "connect", refuse)
-    assert snowflake_setup.main() == 1
+    assert set_up.main() == 1
     error = capsys.readouterr().err
     assert error.startswith("Snowflake account myorg-myaccount cannot be connected to as an_admin: ")
     assert str(refusal) in error
@@ -715,7 +715,7 @@ def test_no_secret_is_printed(
     fails_at: str, key_login: Path, fake_snowflake: FakeSnowflake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_snowflake.fails_at = fails_at
-    snowflake_setup.main()
+    set_up.main()
     printed = "".join(capsys.readouterr())
     assert SECRET not in printed
     assert "the content of a key" not in printed

@@ -21,18 +21,18 @@ import sqlglot
 import yaml
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from airflow.sdk import DAG
-from export_audience import ExportAudienceOperator
-from publish_marts import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from sqlfluff.core import FluffConfig, Linter
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import Token, TokenType
-from validate_mart import ValidateMartOperator, render_validation
-from warehouse_operator import WarehouseOperator
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.campaigns import CAMPAIGNS
 from include.customer_360.marts import MARTS
+from include.customer_360.operators.base import WarehouseOperator
+from include.customer_360.operators.export import ExportAudienceOperator
+from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
+from include.customer_360.operators.validate import ValidateMartOperator, render_validation
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES
 from tests.snowflake.account import SnowflakeAccount
 

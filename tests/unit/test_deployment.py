@@ -88,7 +88,7 @@ def test_the_build_writes_the_manifest_without_credentials() -> None:
         "tests/conftest.py",
         "include/dbt/target/manifest.json",
         "include/dbt/logs/dbt.log",
-        "plugins/__pycache__/publish_marts.cpython-312.pyc",
+        "plugins/__pycache__/customer_360_macros.cpython-312.pyc",
     ],
 )
 def test_secrets_data_and_development_files_stay_out_of_the_image(path: str) -> None:

@@ -11,10 +11,10 @@ import duckdb
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from include.customer_360.load import LoadError, describe, load_sources
-from include.customer_360.sample import write_sample
 from include.customer_360.settings import PROJECT_ROOT, Settings
-from include.customer_360.sources import WarehouseError
+from local.load import LoadError, describe, load_sources
+from local.sample import write_sample
+from local.sources import WarehouseError
 
 CUSTOMERS_CSV = """\
 customer_id,first_name,last_name,email,age,state,city,employment_status,card_type,credit_limit,account_open_date,\
@@ -437,7 +437,7 @@ def test_files_are_not_loaded_into_snowflake(shop: Shop) -> None:
 
 def run_load(shop: Shop, **files: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "WAREHOUSE_FILE": str(shop.warehouse_file), "WAREHOUSE": "duckdb", **files}
-    command = [sys.executable, "-m", "include.customer_360.load"]
+    command = [sys.executable, "-m", "local.load"]
     return subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False)
 
 

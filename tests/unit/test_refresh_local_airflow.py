@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from include.customer_360 import local_airflow
-from include.customer_360.local_airflow import (
+from include.customer_360.settings import Settings, SettingsError
+from local import local_airflow
+from local.local_airflow import (
     LocalAirflow,
     LocalAirflowError,
     home_of,
@@ -20,7 +21,6 @@ from include.customer_360.local_airflow import (
     running_state,
     ui_port,
 )
-from include.customer_360.settings import Settings, SettingsError
 
 
 @pytest.fixture(autouse=True)

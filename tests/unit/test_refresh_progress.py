@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from include.customer_360.refresh import DagRunView, clock, what_failed, why_it_failed
+from local.refresh import DagRunView, clock, what_failed, why_it_failed
 
 RUN = "refresh__2026-03-31"
 

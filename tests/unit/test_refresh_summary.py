@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from include.customer_360.settings import Settings
-from include.customer_360.summary import print_summary
+from local.summary import print_summary
 
 DAY = datetime.date(2026, 3, 31)
 

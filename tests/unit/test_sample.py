@@ -7,9 +7,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from include.customer_360.sample import SampleCounts, ensure_sample, write_sample
 from include.customer_360.settings import Settings
-from include.customer_360.sources import CUSTOMERS, TRANSACTIONS, SourceTable, WarehouseError
+from local.sample import SampleCounts, ensure_sample, write_sample
+from local.sources import CUSTOMERS, TRANSACTIONS, SourceTable, WarehouseError
 
 AS_OF_DATE = datetime.date(2026, 3, 31)
 SEED = 42

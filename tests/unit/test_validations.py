@@ -15,8 +15,13 @@ import duckdb
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
-from validate_mart import ValidateMartOperator, ValidationFailed, ValidationNotRun, render_validation
 
+from include.customer_360.operators.validate import (
+    ValidateMartOperator,
+    ValidationFailed,
+    ValidationNotRun,
+    render_validation,
+)
 from include.customer_360.settings import SQL_TEMPLATES
 from tests.unit.validation_warehouse import AS_OF_DATE, RUN_SCHEMA, build_warehouse
 

@@ -8,10 +8,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.exceptions import AirflowSkipException
-from warehouse_operator import RunSchemaOperator
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.marts import INTERMEDIATE, MARTS, MARTS_WITH_LIFETIME_VALUE
+from include.customer_360.operators.base import RunSchemaOperator
 from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from include.customer_360.marts import MARTS
 from include.customer_360.settings import Settings
-from include.customer_360.sources import attach_warehouse
+from local.sources import attach_warehouse
 
 SOURCE_ROWS = """
 select

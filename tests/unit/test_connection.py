@@ -9,15 +9,15 @@ import sys
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from validate_mart import ValidateMartOperator
 
-from include.customer_360.settings import PROJECT_ROOT
-from include.customer_360.warehouse_connection import (
+from include.customer_360.connection import (
     WarehouseConnectionError,
     dbt_environment,
     query_tag,
     warehouse_connection,
 )
+from include.customer_360.operators.validate import ValidateMartOperator
+from include.customer_360.settings import PROJECT_ROOT
 
 EXTRA = {
     "account": "org-account",

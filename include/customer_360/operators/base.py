@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.sql.operators.sql import BaseSQLOperator
 
-from include.customer_360.warehouse_connection import CONN_ID, query_tag, warehouse_connection
+from include.customer_360.connection import CONN_ID, query_tag, warehouse_connection
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook

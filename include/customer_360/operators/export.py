@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from warehouse_operator import WarehouseOperator
 
+from include.customer_360.operators.base import WarehouseOperator
 from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:

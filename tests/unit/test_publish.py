@@ -12,10 +12,10 @@ import duckdb
 import jinja2
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from publish_marts import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.marts import INTERMEDIATE, MARTS
+from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.settings import SQL_TEMPLATES
 
 

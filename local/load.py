@@ -23,7 +23,7 @@ import duckdb
 
 from include.customer_360.as_of_date import last_complete_business_day
 from include.customer_360.settings import Settings, SettingsError, load_settings
-from include.customer_360.sources import (
+from local.sources import (
     CUSTOMERS,
     TRANSACTIONS,
     Column,

@@ -14,7 +14,7 @@ import duckdb
 
 from include.customer_360.as_of_date import decide_as_of_date
 from include.customer_360.settings import Settings
-from include.customer_360.sources import (
+from local.sources import (
     CUSTOMERS,
     TRANSACTIONS,
     WarehouseError,

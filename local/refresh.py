@@ -20,13 +20,13 @@ import httpx
 from rich.console import Console
 from rich.status import Status
 
-from include.customer_360.airflow_components import last_lines
 from include.customer_360.as_of_date import decide_as_of_date
-from include.customer_360.local_airflow import LocalAirflow, LocalAirflowError
-from include.customer_360.sample import ensure_sample
 from include.customer_360.settings import Settings, SettingsError, load_settings
-from include.customer_360.sources import WarehouseError
-from include.customer_360.summary import print_summary
+from local.airflow_components import last_lines
+from local.local_airflow import LocalAirflow, LocalAirflowError
+from local.sample import ensure_sample
+from local.sources import WarehouseError
+from local.summary import print_summary
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_WITHOUT_PROGRESS = 600

@@ -26,9 +26,9 @@ import structlog
 from airflow.sdk import DAG, ObjectStoragePath
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.sdk.io import attach
-from export_audience import ExportAudienceOperator, audience_csv, write_audience
 
 from include.customer_360.campaigns import CAMPAIGNS, Campaign
+from include.customer_360.operators.export import ExportAudienceOperator, audience_csv, write_audience
 from include.customer_360.settings import SQL_TEMPLATES
 
 RETENTION, ONBOARDING, PREMIUM = CAMPAIGNS

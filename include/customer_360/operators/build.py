@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.customer_360.warehouse_connection import dbt_environment, warehouse_connection
+from include.customer_360.connection import dbt_environment, warehouse_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import jinja2
 from airflow.providers.common.sql.operators.sql import SQLCheckResult
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from warehouse_operator import RunSchemaOperator
 
+from include.customer_360.operators.base import RunSchemaOperator
 from include.customer_360.settings import SQL_TEMPLATES
 
 if TYPE_CHECKING:

@@ -24,10 +24,10 @@ from pathlib import Path
 
 import httpx
 
-from include.customer_360.airflow_components import ADDRESS_IN_USE, HOME_MARKER, kill_all_of, last_lines
-from include.customer_360.sample import ensure_sample
 from include.customer_360.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
-from include.customer_360.sources import WarehouseError
+from local.airflow_components import ADDRESS_IN_USE, HOME_MARKER, kill_all_of, last_lines
+from local.sample import ensure_sample
+from local.sources import WarehouseError
 
 STATE_FOLDER = PROJECT_ROOT / ".airflow"
 USER = "admin"
@@ -227,7 +227,7 @@ class LocalAirflow:
         port = self.port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         version = importlib.metadata.version("apache-airflow-core")
-        command = [sys.executable, "-m", "include.customer_360.airflow_components"]
+        command = [sys.executable, "-m", "local.airflow_components"]
         command += ["--home", str(self.home), "--template", str(STATE_FOLDER / f"empty-{version}.db")]
         command += ["--slots", str(POOL_SLOTS[self.settings.warehouse]), "--url", self.url]
         command += ["--warehouse", self.warehouse]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowFailException
-from dbt_producer import before_dbt_build, report_printed_events
 
+from include.customer_360.operators.build import before_dbt_build, report_printed_events
 from include.customer_360.settings import PROJECT_ROOT
 
 NODE = "model.customer_analytics.int_customers"

@@ -1,6 +1,6 @@
 """Set up Snowflake for the marts: `make snowflake-setup`.
 
-Runs the statements of include/sql/setup, file after file: roles, warehouses, schemas, source tables, masking, grants
+Runs the statements of deploy/snowflake, file after file: roles, warehouses, schemas, source tables, masking, grants
 and Airflow's user. All of them can be repeated, so a set-up that stopped is simply started again. With DRY_RUN=1 they
 are printed instead, as a script, and nothing is connected to.
 """
@@ -19,12 +19,12 @@ import sqlparse
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
+from include.customer_360.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
-SETUP_SQL = SQL_TEMPLATES / "setup"
+SETUP_SQL = Path(__file__).parent
 
 _LOGIN_TIMEOUT_SECONDS = 120
 
@@ -35,7 +35,7 @@ class SnowflakeSetupError(RuntimeError):
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement of a file of include/sql/setup, without comments and without its semicolon."""
+    """One statement of a file of deploy/snowflake, without comments and without its semicolon."""
 
     file: str
     number: int

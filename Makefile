@@ -43,9 +43,10 @@ test: $(READY) $(MANIFEST) ## Run all tests
 test-snowflake: $(READY) $(MANIFEST) ## Run tests/snowflake on a real account, named by SNOWFLAKE_ variables
 	@$(PY) -m pytest tests/snowflake --real-account
 
-lint: $(READY) ## Check Python and SQL style
+lint: $(READY) ## Check style of Python and SQL, and the direction of imports
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@.venv/bin/lint-imports --no-logo
 	@.venv/bin/sqlfluff lint include/dbt/models include/dbt/snapshots include/dbt/tests
 
 bench: $(READY) $(MANIFEST) ## Measure, at full size, what benchmarks/README.md reports
@@ -53,7 +54,8 @@ bench: $(READY) $(MANIFEST) ## Measure, at full size, what benchmarks/README.md 
 
 clean: ## Remove environment, Airflow's state and caches; data/ stays
 	@if [[ -x $(PY) ]]; then $(PY) -m local.local_airflow down --all; fi
-	rm -rf .venv .airflow include/dbt/target include/dbt/logs .pytest_cache .ruff_cache
+	rm -rf .venv .airflow include/dbt/target include/dbt/logs .pytest_cache .ruff_cache \
+		.mypy_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "data/ (warehouse and audiences) was not touched."
 

@@ -173,9 +173,11 @@ def measure_dag(bench: Bench, rounds: int = 3) -> None:
         with started_airflow(bench, with_airflow) as airflow:
             taken["first run"].append(dag_run(airflow))
             taken["next run"].append(dag_run(airflow))
-    with started_airflow(bench, with_airflow) as airflow, peak_memory(airflow.process.pid) as peak:
+    with started_airflow(bench, with_airflow) as airflow:
+        assert airflow.process
         # Apart from the timed runs: to look at the memory of every process takes its time.
-        dag_run(airflow, full_refresh=True)
+        with peak_memory(airflow.process.pid) as peak:
+            dag_run(airflow, full_refresh=True)
     middle = {what: statistics.median(times) for what, times in taken.items()}
     for load, title in (("first", "first load"), ("next", "no new rows")):
         ratios = [run / build for run, build in zip(taken[f"{load} run"], taken[f"{load} build"], strict=True)]
@@ -204,7 +206,6 @@ def started_airflow(bench: Bench, warehouse: Path) -> Iterator[LocalAirflow]:
             airflow.wait_until_healthy()
             with airflow.client() as client:
                 airflow.wait_until_parsed(client)
-            assert airflow.process
             yield airflow
     finally:
         shutil.rmtree(airflow.home, ignore_errors=True)
@@ -232,7 +233,9 @@ def measure_models(bench: Bench, rounds: int = 3) -> None:
     dbt(file, *build, run_schema=RUN_SCHEMA)
     script = (Path(__file__).parent / "hand_tuned.sql").read_text().format(as_of_date=AS_OF_DATE)
     run_script = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute(sys.stdin.read())"
-    from_shell, imports, imported, nodes, scripts = [], [], [], [], []
+    imports: list[float] = []
+    imported: list[float] = []
+    from_shell, nodes, scripts = [], [], []
     for _ in range(rounds):
         from_shell.append(dbt(file, *build, run_schema=RUN_SCHEMA))
         done = run_dbt(file, [sys.executable, "-c", IMPORTED_DBT, *build], RUN_SCHEMA)
@@ -246,10 +249,10 @@ def measure_models(bench: Bench, rounds: int = 3) -> None:
         for mart in MARTS:
             columns = ", ".join(row[0] for row in connection.execute(f"describe {RUN_SCHEMA}.{mart}").fetchall())
             built, by_hand = (f"select {columns} from {schema}.{mart}" for schema in (RUN_SCHEMA, "hand_tuned"))
-            differing = connection.execute(
+            [(differing,)] = connection.execute(
                 f"select count(*) from (({built} except all {by_hand}) union all ({by_hand} except all {built}))"
-            ).fetchone()
-            assert differing == (0,), f"{mart} differs from the hand-tuned script in {differing[0]} rows"
+            ).fetchall()
+            assert differing == 0, f"{mart} differs from the hand-tuned script in {differing} rows"
     bench.report(
         f"dbt build of the as-of models with their tests, where dbt is imported, median of {rounds}",
         f"{statistics.median(imported):.1f} s",

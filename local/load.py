@@ -171,7 +171,7 @@ def _read(connection: duckdb.DuckDBPyConnection, table: SourceTable, source: str
         connection.execute(f"create table {table.name} as select {texts} from {scan}")
     except duckdb.Error as error:
         raise LoadError(f"{source}: cannot be read as {extension[1:]}. {_first_words(error)}") from error
-    if not connection.execute(f"select count(*) from {table.name}").fetchone()[0]:
+    if connection.execute(f"select count(*) from {table.name}").fetchall() == [(0,)]:
         raise LoadError(f"{source}: the file is empty: it has a header and no rows.")
     return delivery
 
@@ -255,7 +255,7 @@ def _check_types(connection: duckdb.DuckDBPyConnection, delivery: _Delivery) -> 
     first_misfits = ", ".join(
         f"min(rowid) filter ({column.name} is not null and {_cast(column)} is null)" for column in typed
     )
-    rows = connection.execute(f"select {first_misfits} from {delivery.table.name}").fetchone()
+    [rows] = connection.execute(f"select {first_misfits} from {delivery.table.name}").fetchall()
     for column, row in zip(typed, rows, strict=True):
         if row is not None:
             value = _value(connection, delivery.table, column.name, row)
@@ -266,7 +266,7 @@ def _check_types(connection: duckdb.DuckDBPyConnection, delivery: _Delivery) -> 
 
 
 def _check_customer_ids(connection: duckdb.DuckDBPyConnection, customers: _Delivery) -> None:
-    (row,) = connection.execute("select min(rowid) from customers where customer_id is null").fetchone()
+    [(row,)] = connection.execute("select min(rowid) from customers where customer_id is null").fetchall()
     if row is not None:
         raise LoadError(
             f"{customers.source}: column customer_id, row {row + 1} (the header not counted): it is blank, and every "
@@ -287,7 +287,7 @@ def _check_customer_ids(connection: duckdb.DuckDBPyConnection, customers: _Deliv
 
 def _check_amounts(connection: duckdb.DuckDBPyConnection, transactions: _Delivery) -> None:
     """A few amounts that are no numbers are rejected one by one later; most of them make it a wrong column."""
-    given, misfits, row = connection.execute(
+    [(given, misfits, row)] = connection.execute(
         """
         select count(transaction_amount), count(*) filter (is_misfit), min(row) filter (is_misfit)
         from (
@@ -298,7 +298,7 @@ def _check_amounts(connection: duckdb.DuckDBPyConnection, transactions: _Deliver
             from transactions
         )
         """
-    ).fetchone()
+    ).fetchall()
     if misfits * 2 > given:
         value = _value(connection, TRANSACTIONS, "transaction_amount", row)
         raise LoadError(
@@ -308,7 +308,8 @@ def _check_amounts(connection: duckdb.DuckDBPyConnection, transactions: _Deliver
 
 
 def _value(connection: duckdb.DuckDBPyConnection, table: SourceTable, column: str, row: int) -> str:
-    return connection.execute(f"select {column} from {table.name} where rowid = ?", [row]).fetchone()[0]
+    [(value,)] = connection.execute(f"select {column} from {table.name} where rowid = ?", [row]).fetchall()
+    return value
 
 
 def _cast(column: Column) -> str:
@@ -345,14 +346,14 @@ def _replace_sources(
             transactions_source=transactions.source,
             loaded_at=loaded_at,
         )
-        first_date, last_date = connection.execute(
+        [(first_date, last_date)] = connection.execute(
             "select min(transaction_date), max(transaction_date) from warehouse.raw.transactions"
-        ).fetchone()
-    loaded = [
+        ).fetchall()
+    loaded_customers, loaded_transactions = (
         LoadedFile(delivery.source, rows, delivery.absent, delivery.ignored)
         for delivery, rows in zip((customers, transactions), counts, strict=True)
-    ]
-    return LoadSummary(*loaded, (*schemas, *ops_tables), first_date, last_date)
+    )
+    return LoadSummary(loaded_customers, loaded_transactions, (*schemas, *ops_tables), first_date, last_date)
 
 
 def describe(summary: LoadSummary, warehouse_file: Path, moment: datetime.datetime) -> str:

@@ -150,7 +150,7 @@ class LocalAirflow:
         keys = kept_secrets(self.home / "secrets.json", ("api", "jwt"), size=64)
         self.password = kept_secrets(self.home / "password.json", (USER,), size=12)[USER]
         url = f"http://127.0.0.1:{port}"
-        sections = {
+        sections: dict[str, dict[str, object]] = {
             "core": {
                 "dags_folder": PROJECT_ROOT / "dags",
                 "plugins_folder": PROJECT_ROOT / "plugins",

@@ -63,7 +63,7 @@ class DagRunView:
         """Return the run's path under /api/v2/."""
         return f"dags/{self.dag_id}/dagRuns/{self.run_id}"
 
-    def get(self, path: str, **parameters: object) -> dict:
+    def get(self, path: str, **parameters: int) -> dict:
         """Return the answer for a path under the run's."""
         return self.client.get(f"{self.path}{path}", params=parameters).raise_for_status().json()
 

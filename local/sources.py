@@ -149,7 +149,7 @@ def remember_source_load(
     """Write a row of ops.source_loads for what raw holds now; return the rows of customers and of transactions."""
     connection.execute("create schema if not exists warehouse.ops")
     connection.execute(_SOURCE_LOADS)
-    return connection.execute(
+    [(customers, transactions)] = connection.execute(
         """
         insert into warehouse.ops.source_loads
         select
@@ -159,4 +159,5 @@ def remember_source_load(
         returning customers, transactions
         """,
         [loaded_at, kind, customers_source, transactions_source],
-    ).fetchone()
+    ).fetchall()
+    return customers, transactions

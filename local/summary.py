@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 
 import duckdb
@@ -87,7 +87,7 @@ def print_summary(
 
 def print_sources(console: Console, connection: duckdb.DuckDBPyConnection) -> None:
     """Print what became of the raw rows, to the row."""
-    customers, raw_rows, accepted, rejected = connection.execute(SOURCE_ROWS).fetchone()
+    [(customers, raw_rows, accepted, rejected)] = connection.execute(SOURCE_ROWS).fetchall()
     reasons = [f"{count:,} {reason}" for reason, count in connection.execute(REJECTED_BY_REASON).fetchall()]
     say(
         console,
@@ -121,12 +121,12 @@ def print_segments(console: Console, connection: duckdb.DuckDBPyConnection) -> N
         (segment, f"{customers:,}", *("" if value is None else f"{value:,.2f}" for value in averages))
         for segment, customers, *averages in connection.execute(SEGMENTS).fetchall()
     ]
-    (as_of_date,) = connection.execute("select max(as_of_date) from marts.customer_360_profile").fetchone()
+    [(as_of_date,)] = connection.execute("select max(as_of_date) from marts.customer_360_profile").fetchall()
     say(console, f"Published, as of {as_of_date}:")
     print_table(console, ("segment", "customers", "average LTV", "average ATV", "average spend change %"), lines)
 
 
-def print_table(console: Console, header: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
+def print_table(console: Console, header: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> None:
     """Print a table as wide as its cells, figures flush right; nothing when it has no line."""
     if not lines:
         return

@@ -47,4 +47,4 @@ class Customer360Macros(AirflowPlugin):
     """Registers the macros under `macros.customer_360`."""
 
     name = "customer_360"
-    macros = (as_of_date, run_schema, query_tag)
+    macros = [as_of_date, run_schema, query_tag]  # noqa: RUF012 - as in AirflowPlugin

@@ -47,7 +47,7 @@ lint: $(READY) ## Check style of Python and SQL, types and the direction of impo
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/lint-imports --no-logo
-	@.venv/bin/sqlfluff lint include/dbt/models include/dbt/snapshots include/dbt/tests
+	@.venv/bin/sqlfluff lint include/dbt/models include/dbt/snapshots include/dbt/tests include/sql deploy
 	@.venv/bin/mypy
 
 bench: $(READY) $(MANIFEST) ## Measure, at full size, what benchmarks/README.md reports

@@ -1,5 +1,5 @@
-{#- Puts the validated marts of one run in front of the readers: each by one zero-copy clone that keeps the grants of the
-    table it replaces. Snowflake commits each of them; the profile, which holds all the others, comes last. A failure in
+{#- Puts the validated marts of one run in front of the readers: each by one zero-copy clone that keeps the grants of
+    the table it replaces. Snowflake commits each of them; the profile, which holds all the others, comes last. A failure in
     between leaves the profile of the earlier date, so that a second try clones all of them again. A clone of a transient table
     has to be transient: the marts can be built again, core and history are permanent. With copy grants a clone gets no
     future grants, so the first of all stands in for the table that it would replace. -#}

@@ -187,8 +187,8 @@ final as (
         'mom_stamped_with_as_of_date' as check_name,
         'error' as severity,
         stamped.stamped_rows || ' of ' || stamped.row_count || ' rows' as observed,
-        'every row has as_of_date {{ as_of_date }}, and there are rows for ' || expected_customers.row_count
-            || ' customers' as expected,
+        'every row has as_of_date {{ as_of_date }}, and there are rows for '
+        || expected_customers.row_count || ' customers' as expected,
         stamped.stamped_rows = stamped.row_count
         and (stamped.row_count > 0 or expected_customers.row_count = 0) as passed
     from stamped

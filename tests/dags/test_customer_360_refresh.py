@@ -16,9 +16,10 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.dag_cycle_tester import check_cycle
 
 from include.customer_360.assets import PUBLISHED
-from include.customer_360.marts import MARTS
+from include.customer_360.catalog import load_catalog
 from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
 
+MARTS = tuple(mart.name for mart in load_catalog().marts)
 NEW_YORK = ZoneInfo("America/New_York")
 DAGS = PROJECT_ROOT / "dags"
 

@@ -43,12 +43,13 @@ test: $(READY) $(MANIFEST) ## Run all tests
 test-snowflake: $(READY) $(MANIFEST) ## Run tests/snowflake on a real account, named by SNOWFLAKE_ variables
 	@$(PY) -m pytest tests/snowflake --real-account
 
-lint: $(READY) ## Check style of Python and SQL, types and the direction of imports
+lint: $(READY) $(MANIFEST) ## Check style of Python and SQL, types, the direction of imports, the dbt project
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/lint-imports --no-logo
 	@.venv/bin/sqlfluff lint include/dbt/models include/dbt/snapshots include/dbt/tests include/sql deploy
 	@.venv/bin/mypy
+	@COLUMNS=180 .venv/bin/dbt-bouncer run --show-all-failures
 
 bench: $(READY) $(MANIFEST) ## Measure, at full size, what benchmarks/README.md reports
 	@exec $(PY) -m benchmarks.run

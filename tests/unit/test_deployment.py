@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatchcase
+from importlib.metadata import packages_distributions
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -33,6 +36,13 @@ def left_out_of_the_image(path: str) -> bool:
         for pattern in statements(".dockerignore")
         for candidate in candidates
     )
+
+
+def project_files() -> list[str]:
+    """Return the project's files, those that are not committed yet included."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate"]
+    listed = subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, text=True)
+    return [path for path in listed.stdout.splitlines() if (PROJECT_ROOT / path).exists()]
 
 
 def required_versions() -> dict[str, str]:
@@ -109,6 +119,29 @@ def test_what_a_run_needs_is_in_the_image() -> None:
     ]
     assert len(files) > 50
     assert [file for file in files if left_out_of_the_image(file.relative_to(PROJECT_ROOT).as_posix())] == []
+
+
+def test_the_image_holds_what_astro_and_a_run_need_and_nothing_else() -> None:
+    held = [PurePosixPath(path) for path in project_files() if not left_out_of_the_image(path)]
+    assert {path.parts[0] for path in held} == {
+        ".astro",
+        "Dockerfile",
+        "dags",
+        "include",
+        "packages.txt",
+        "plugins",
+        "requirements.txt",
+    }
+    assert {path.name for path in held if path.name.startswith(".")} == set()
+
+
+def test_nothing_shadows_an_installed_package() -> None:
+    """The project's folder, dags/ and plugins/ come before the installed packages on sys.path."""
+    files = [PurePosixPath(path) for path in project_files()]
+    names = {path.parts[0] for path in files if len(path.parts) > 1}
+    names |= {path.parts[1].removesuffix(".py") for path in files if path.parts[0] in ("dags", "plugins")}
+    assert {"dags", "include", "local", "campaign_exports", "customer_360_macros"} <= names
+    assert names.isdisjoint(sys.stdlib_module_names | packages_distributions().keys())
 
 
 def test_dockerignore_has_no_exceptions() -> None:

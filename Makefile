@@ -17,7 +17,7 @@ MANIFEST := include/dbt/target/manifest.json
 DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o -path include/dbt/logs \) -prune -o \
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
-.PHONY: help refresh up down load snowflake-setup test test-snowflake lint bench clean
+.PHONY: help refresh up down load snowflake-setup test test-fast test-snowflake lint bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,7 +38,11 @@ snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, maski
 	@exec $(PY) -m deploy.snowflake.set_up
 
 test: $(READY) $(MANIFEST) ## Run all tests
-	@$(PY) -m pytest tests
+	@$(PY) -m pytest tests --durations=10
+
+test-fast: $(READY) $(MANIFEST) ## Run the unit tests, the Dags' and one small dbt build: under 3 minutes
+	@$(PY) -m pytest tests/unit tests/dags $(addprefix tests/integration/test_aggregate_marts.py::,test_all_marts_build \
+		test_customer_360_profile)
 
 test-snowflake: $(READY) $(MANIFEST) ## Run tests/snowflake on a real account, named by SNOWFLAKE_ variables
 	@$(PY) -m pytest tests/snowflake --real-account

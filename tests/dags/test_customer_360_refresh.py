@@ -142,7 +142,7 @@ def test_the_dbt_build_is_tried_once_with_its_data_tests(dag: DAG) -> None:
 
 def test_no_watcher_builds_its_node_again_without_tests(dag: DAG) -> None:
     watchers = [task for task in dag.tasks if task.task_id.startswith("dbt_build.models")]
-    assert len(watchers) == 17
+    assert {watcher.task_id.rsplit(".", 1)[-1] for watcher in watchers} >= {*MARTS, "fct_transactions"}
     assert {watcher.retries for watcher in watchers} == {0}
 
 

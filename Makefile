@@ -17,7 +17,8 @@ MANIFEST := include/dbt/target/manifest.json
 DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o -path include/dbt/logs \) -prune -o \
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
-.PHONY: help refresh up down load snowflake-setup test test-fast test-snowflake lint bench clean
+.PHONY: help refresh up down load new-metric new-campaign snowflake-setup test test-fast test-snowflake lint rooms \
+	bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +34,12 @@ down: ## Stop the Airflow that `make up` left running
 
 load: $(READY) ## Load your own data: make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...
 	@exec $(PY) -m local.load
+
+new-metric: $(READY) ## Write the files of a new metric, ready to run: make new-metric NAME=weekend_spend
+	@exec $(PY) -m local.scaffold metric
+
+new-campaign: $(READY) ## Write the exposure of a new campaign: make new-campaign NAME=winback (TEMPLATE=1: SQL of its own)
+	@exec $(PY) -m local.scaffold campaign
 
 snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, masking (DRY_RUN=1 prints the statements)
 	@exec $(PY) -m deploy.snowflake.set_up
@@ -54,6 +61,9 @@ lint: $(READY) $(MANIFEST) ## Check style of Python and SQL, types, the directio
 	@.venv/bin/sqlfluff lint include/dbt/models include/dbt/snapshots include/dbt/tests include/sql deploy
 	@.venv/bin/mypy
 	@COLUMNS=180 .venv/bin/dbt-bouncer run --show-all-failures
+
+rooms: $(READY) ## Draw the rooms and their imports anew: docs/images/rooms.svg
+	@$(PY) -m docs.draw_rooms
 
 bench: $(READY) $(MANIFEST) ## Measure, at full size, what benchmarks/README.md reports
 	@exec $(PY) -m benchmarks.run

@@ -140,7 +140,7 @@ def campaign(manifest: dict[str, Any], **changes: object) -> dict[str, Any]:
 
 
 def premium(catalog: Catalog) -> catalog.Campaign:
-    return next(campaign for campaign in catalog.campaigns if campaign.order == "lifetime_value desc")
+    return next(campaign for campaign in catalog.campaigns if campaign.label == "Premium campaign")
 
 
 def test_a_campaign_has_owner_and_description_of_its_exposure() -> None:

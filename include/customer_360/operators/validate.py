@@ -11,6 +11,7 @@ import jinja2
 from airflow.providers.common.sql.operators.sql import SQLCheckResult
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.operators.base import RunSchemaOperator
 from include.customer_360.settings import SQL_TEMPLATES
 
@@ -60,6 +61,7 @@ def _template_variables(
         # A templated field arrives as text: "True", "False".
         "accept_drift": str(accept_drift).lower() == "true",
         "freshness_severity": freshness_severity,
+        "vars": dbt_vars(),
     }
 
 
@@ -67,7 +69,8 @@ class ValidateMartOperator(RunSchemaOperator):
     """Run `validations/<mart>.sql`, log its checks, keep them in ops.validation_results, fail on a failed error check.
 
     The SQL returns one row per check: check_name, severity (`error` or `warn`), observed, expected, passed. It may use
-    `run_schema`, `as_of_date`, `accept_drift` and `freshness_severity`: this operator's own, already rendered.
+    `run_schema`, `as_of_date`, `accept_drift` and `freshness_severity`, this operator's own, already rendered, and
+    `vars`, those of the dbt project.
     Returns (XCom) `{"passed": n, "warned": n, "failed": n}`.
 
     :param mart: the mart, which is also the template's name, or `sources`.

@@ -17,7 +17,7 @@ MANIFEST := include/dbt/target/manifest.json
 DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o -path include/dbt/logs \) -prune -o \
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
-.PHONY: help refresh up down load snowflake-setup test test-snowflake lint bench clean
+.PHONY: help refresh up down load new-metric new-campaign snowflake-setup test test-snowflake lint bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,12 @@ down: ## Stop the Airflow that `make up` left running
 
 load: $(READY) ## Load your own data: make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...
 	@exec $(PY) -m local.load
+
+new-metric: $(READY) ## Write the files of a new metric, ready to run: make new-metric NAME=weekend_spend
+	@exec $(PY) -m local.scaffold metric
+
+new-campaign: $(READY) ## Write the exposure of a new campaign: make new-campaign NAME=winback (TEMPLATE=1: SQL of its own)
+	@exec $(PY) -m local.scaffold campaign
 
 snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, masking (DRY_RUN=1 prints the statements)
 	@exec $(PY) -m deploy.snowflake.set_up

@@ -26,8 +26,7 @@ from pathlib import Path
 import duckdb
 import psutil
 
-from include.customer_360.campaigns import CAMPAIGNS
-from include.customer_360.marts import MARTS
+from include.customer_360.catalog import load_catalog
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, Settings
 from local.local_airflow import LocalAirflow
 from local.sample import write_sample
@@ -45,7 +44,7 @@ QUERIES = {
     "campaign query (retention)": (
         "select customer_id, full_name, email, lifetime_value, spend_change_pct from marts.customer_360_profile "
         "where eligible_for_retention_campaign and lifetime_value >= 50000 "
-        f"order by {CAMPAIGNS[0].order_by} limit {CAMPAIGNS[0].limit}"
+        "order by spend_change_pct asc nulls last, customer_id limit 1000"
     ),
 }
 
@@ -243,7 +242,7 @@ def measure_models(bench: Bench, rounds: int = 3) -> None:
         subprocess.run([sys.executable, "-c", run_script, str(file)], input=script, text=True, check=True)
         scripts.append(time.perf_counter() - began)
     with duckdb.connect(str(file)) as connection:
-        for mart in MARTS:
+        for mart in (mart.name for mart in load_catalog().marts):
             columns = ", ".join(row[0] for row in connection.execute(f"describe {RUN_SCHEMA}.{mart}").fetchall())
             built, by_hand = (f"select {columns} from {schema}.{mart}" for schema in (RUN_SCHEMA, "hand_tuned"))
             differing = connection.execute(

@@ -1,6 +1,7 @@
 """Exports the campaigns' audiences from the published marts, once they are published.
 
-A campaign is an entry in include/customer_360/campaigns.py and a template in include/sql/exports/.
+A campaign is a dbt exposure with `config.meta.campaign`, plus a template in include/sql/exports/ where that does not
+say all of it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable
 
 from include.customer_360.assets import PUBLISHED
-from include.customer_360.campaigns import CAMPAIGNS
+from include.customer_360.catalog import load_catalog
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.settings import SQL_TEMPLATES, load_settings
 
@@ -41,7 +42,8 @@ Its owner, the team named on the task, waits for the file; the other campaigns a
 - *cannot be written under the export root*. The folder or bucket is missing, full or forbidden, or the bucket's
   provider is not installed. Correct `EXPORT_ROOT` or the rights on it, then clear the task.
 - *was published anew while it was read*. The task retries by itself.
-- *as_of_date ... is no date*. The partition key or the form's value is not YYYY-MM-DD. Run again with a date.
+- *as_of_date ... is no date*, *... is not over yet*, *The run has partition key ... and asks for as_of_date ...*. The
+  run cannot be for that date. Run again with one date, as the log says.
 - *The audience ... is empty* (a warning, the task succeeds). Nobody qualifies: the file has its header only.
   Ask the owner whether that can be.
 
@@ -63,8 +65,7 @@ with DAG(
             type=["null", "string"],
             format="date",
             title="As of date",
-            description="The date whose published marts a manual run exports; empty: whichever is published. "
-            "A partition key, which every scheduled run has, goes before it.",
+            description="The date whose published marts a manual run exports; empty: whichever is published.",
         )
     },
     default_args={
@@ -75,12 +76,12 @@ with DAG(
     },
 ):
     export_root = load_settings().export_root
-    for campaign in CAMPAIGNS:
+    for campaign in load_catalog().campaigns:
         ExportAudienceOperator(
             task_id=f"export_{campaign.name}",
             campaign=campaign,
             export_root=export_root,
-            as_of_date="{{ dag_run.partition_key or params.as_of_date or '' }}",
+            as_of_date="{{ macros.customer_360.requested_as_of_date(dag_run, params) }}",
             owner=campaign.owner,
             doc_md=campaign.description,
         )

@@ -12,7 +12,7 @@ from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, 
 from cosmos.constants import ExecutionMode, LoadMode, TestBehavior
 
 from include.customer_360.as_of_date import BUSINESS_TIME_ZONE
-from include.customer_360.marts import MARTS
+from include.customer_360.catalog import MANIFEST, load_catalog
 from include.customer_360.operators.build import before_dbt_build
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.operators.validate import ValidateMartOperator
@@ -22,7 +22,7 @@ DOC = """
 ### customer_360_refresh
 
 Builds the three hero metrics, the segments and the Customer 360 profile as of one business day in New York, holds each
-against its sources, keeps the day in `marts.customer_360_history`, and publishes all marts at once. Publishing emits
+against its sources, keeps the day in `marts.customer_360_history`, and publishes the marts. Publishing emits
 the asset `customer_360/published`, which starts `campaign_exports`.
 
 - **When**: 3 AM New York, for the day before. The partition key is the `as_of_date`. A manual run takes it from the
@@ -57,6 +57,7 @@ QUERY_TAG = "{{ macros.customer_360.query_tag(ti, dag_run, params) }}"
 RUN_SCOPE = {"as_of_date": AS_OF_DATE, "run_schema": RUN_SCHEMA, "pool": "warehouse"}
 
 settings = load_settings()
+catalog = load_catalog()
 
 # One build, and so one load of core, at a time. On DuckDB pool warehouse has a single slot and sees to that too.
 BUILD_POOL = "warehouse" if settings.warehouse == "duckdb" else "core_load"
@@ -111,7 +112,7 @@ with DAG(
         group_id="dbt_build",
         project_config=ProjectConfig(
             dbt_project_path=DBT_PROJECT,
-            manifest_path=DBT_PROJECT / "target" / "manifest.json",
+            manifest_path=MANIFEST,
             # Variables, not --vars: with other vars dbt parses all files again, with other variables what reads them.
             env_vars={
                 "AS_OF_DATE": AS_OF_DATE,
@@ -154,13 +155,17 @@ with DAG(
         },
     )
     with TaskGroup("validate_marts") as validate_marts:
-        for mart in MARTS:
+        for mart in catalog.marts:
             validation = ValidateMartOperator(
-                task_id=f"validate_{mart}", mart=mart, accept_drift="{{ params.accept_drift }}", **RUN_SCOPE
+                task_id=f"validate_{mart.name}",
+                mart=mart.name,
+                drift=mart.drift,
+                drift_severity="{{ 'warn' if params.accept_drift else 'error' }}",
+                **RUN_SCOPE,
             )
-            dbt_build.tasks_map[f"model.customer_analytics.{mart}"] >> validation
+            dbt_build.tasks_map[f"model.customer_analytics.{mart.name}"] >> validation
     write_history = WriteHistoryOperator(task_id="write_history", **RUN_SCOPE)
-    publish = PublishMartsOperator(task_id="publish", **RUN_SCOPE)
+    publish = PublishMartsOperator(task_id="publish", published=catalog.published, **RUN_SCOPE)
     drop_run_schemas = DropRunSchemasOperator(task_id="drop_run_schemas", trigger_rule="none_failed", **RUN_SCOPE)
 
     chain(validate_sources, dbt_build, write_history)

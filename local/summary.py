@@ -9,7 +9,7 @@ from contextlib import closing
 import duckdb
 from rich.console import Console
 
-from include.customer_360.marts import MARTS
+from include.customer_360.catalog import load_catalog
 from include.customer_360.settings import Settings
 from local.sources import attach_warehouse
 
@@ -105,7 +105,8 @@ def print_marts(
     rows = dict(connection.execute(PUBLISHED_ROWS, [run_id]).fetchall())
     checks = {mart: counts for mart, *counts in connection.execute(VALIDATIONS, [run_id]).fetchall()}
     lines = []
-    for mart in (*sorted(checks.keys() - set(MARTS)), *MARTS):
+    marts = [mart.name for mart in load_catalog().marts]
+    for mart in (*sorted(checks.keys() - set(marts)), *marts):
         passed, total, _ = checks.get(mart, (0, 0, None))
         seconds = f"{dbt_seconds[mart]:.1f}" if mart in dbt_seconds else ""
         lines.append((mart, f"{rows[mart]:,}" if mart in rows else "", seconds, f"{passed} of {total}"))

@@ -11,25 +11,33 @@ from typing import TYPE_CHECKING, Any
 from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.customer_360 import as_of_date as dates
 from include.customer_360 import connection
-from include.customer_360.as_of_date import decide_as_of_date
 
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol, RuntimeTaskInstanceProtocol
 
 
 def as_of_date(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
-    """Return the as_of_date of a run, YYYY-MM-DD.
+    """Return the as_of_date of a run, YYYY-MM-DD: the one it asks for, else yesterday in New York when it was due.
 
     :raises AirflowFailException: when the run asks for a date that cannot be built; another try would ask again.
     """
+    return requested_as_of_date(dag_run, params) or dates.last_complete_business_day(dag_run.run_after).isoformat()
+
+
+def requested_as_of_date(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
+    """Return the as_of_date that a run asks for, YYYY-MM-DD, by its partition key or its form; empty without one.
+
+    :raises AirflowFailException: when the run asks for two dates, for what is no date, or for a day not yet over.
+    """
     try:
-        decided = decide_as_of_date(
+        requested = dates.requested_as_of_date(
             dag_run.partition_key, params.get("as_of_date"), dag_run.run_after, dag_run.start_date
         )
     except ValueError as refused:
         raise AirflowFailException(str(refused)) from refused
-    return decided.isoformat()
+    return requested.isoformat() if requested else ""
 
 
 def run_schema(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
@@ -47,4 +55,4 @@ class Customer360Macros(AirflowPlugin):
     """Registers the macros under `macros.customer_360`."""
 
     name = "customer_360"
-    macros = (as_of_date, run_schema, query_tag)
+    macros = (as_of_date, requested_as_of_date, run_schema, query_tag)

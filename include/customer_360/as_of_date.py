@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from zoneinfo import ZoneInfo
 
 BUSINESS_TIME_ZONE = "America/New_York"
@@ -13,17 +14,29 @@ def last_complete_business_day(moment: datetime.datetime) -> datetime.date:
     return moment.astimezone(ZoneInfo(BUSINESS_TIME_ZONE)).date() - datetime.timedelta(days=1)
 
 
-def decide_as_of_date(
+def parse_as_of_date(text: str) -> datetime.date:
+    """Return the date that `text` writes as YYYY-MM-DD; no other way of writing it is taken.
+
+    :raises ValueError: when it is no such date.
+    """
+    try:
+        # fromisoformat takes 20260331 and 2026-W14-2 too.
+        return datetime.date.fromisoformat(text if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text) else "")
+    except ValueError:
+        raise ValueError(f"as_of_date {text!r} is no date: give it as YYYY-MM-DD, for example 2026-03-31.") from None
+
+
+def requested_as_of_date(
     partition_key: str | None,
     requested: str | None,
     run_after: datetime.datetime,
     started: datetime.datetime | None = None,
-) -> datetime.date:
-    """Return the as_of_date of a run.
+) -> datetime.date | None:
+    """Return the date that a run asks for; None when it asks for none.
 
-    :param partition_key: the run's partition key, YYYY-MM-DD: set by the schedule, a backfill or the REST API.
+    :param partition_key: the run's, YYYY-MM-DD: set by the schedule, an asset, a backfill or the REST API.
     :param requested: the form's as_of_date, YYYY-MM-DD, of a manual run.
-    :param run_after: when the run was due; without key and request the run is for the day before it in New York.
+    :param run_after: when the run was due.
     :param started: when the run started; a backfill's run_after lies on the partition date, before that day is over.
     :raises ValueError: when key and request differ, are no date, or lie after the last complete business day.
     """
@@ -33,15 +46,25 @@ def decide_as_of_date(
         )
     given = partition_key or requested
     if not given:
-        return last_complete_business_day(run_after)
+        return None
+    as_of_date = parse_as_of_date(given)
     latest = last_complete_business_day(max(run_after, started or run_after))
-    try:
-        as_of_date = datetime.datetime.strptime(given, "%Y-%m-%d").replace(tzinfo=datetime.UTC).date()
-    except ValueError:
-        raise ValueError(f"as_of_date {given!r} is no date: give it as YYYY-MM-DD, for example {latest}.") from None
     if as_of_date > latest:
         raise ValueError(
             f"as_of_date {as_of_date} is not over yet in {BUSINESS_TIME_ZONE}: the last complete day is {latest}. "
             f"Run again with as_of_date {latest} or earlier."
         )
     return as_of_date
+
+
+def decide_as_of_date(
+    partition_key: str | None,
+    requested: str | None,
+    run_after: datetime.datetime,
+    started: datetime.datetime | None = None,
+) -> datetime.date:
+    """Return the date that a run is for: the one it asks for, or the day before the one it was due on in New York.
+
+    Parameters and errors are those of requested_as_of_date.
+    """
+    return requested_as_of_date(partition_key, requested, run_after, started) or last_complete_business_day(run_after)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from include.customer_360.marts import MARTS
+from include.customer_360.catalog import load_catalog
 
 if TYPE_CHECKING:
     from tests.deployment import Deployment
 
-CAMPAIGNS = ("onboarding", "premium", "retention")
+CATALOG = load_catalog()
+MARTS = tuple(mart.name for mart in CATALOG.marts)
+CAMPAIGNS = tuple(campaign.name for campaign in CATALOG.campaigns)
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from include.customer_360.marts import MARTS
+from include.customer_360.catalog import load_catalog
 from tests.deployment import Deployment
 from tests.snowflake.conftest import CUSTOMERS, SnowflakeDeployment
 
 AS_OF_DATE = "2026-03-30"
-CAMPAIGNS = ("onboarding", "premium", "retention")
+CATALOG = load_catalog()
+MARTS = tuple(mart.name for mart in CATALOG.marts)
+CAMPAIGNS = tuple(campaign.name for campaign in CATALOG.campaigns)
 
 
 @pytest.fixture(scope="module")

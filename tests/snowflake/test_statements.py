@@ -27,18 +27,19 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokens import Token, TokenType
 
 from include.customer_360.assets import PUBLISHED
-from include.customer_360.campaigns import CAMPAIGNS
-from include.customer_360.marts import MARTS
+from include.customer_360.catalog import load_catalog
 from include.customer_360.operators.base import WarehouseOperator
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
-from include.customer_360.operators.validate import ValidateMartOperator, render_validation
+from include.customer_360.operators.validate import ValidateMartOperator
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES
 from tests.snowflake.account import SnowflakeAccount
 
 AS_OF_DATE = "2026-03-30"
 RUN_SCHEMA = "marts_run_20260330_0a1b2c3d"
 FACT = "fct_transactions"
+CATALOG = load_catalog()
+DRIFT = {mart.name: mart.drift for mart in CATALOG.marts}
 
 # Statements that the parser takes as they come, without reading them.
 UNREAD = (
@@ -446,6 +447,12 @@ def executed(operator: WarehouseOperator) -> list[str]:
     return cursor.statements
 
 
+def validation(mart: str) -> ValidateMartOperator:
+    return ValidateMartOperator(
+        task_id=f"validate_{mart}", mart=mart, drift=DRIFT.get(mart), run_schema=RUN_SCHEMA, as_of_date=AS_OF_DATE
+    )
+
+
 @pytest.fixture(scope="module")
 def of_operators() -> list[str]:
     """What the operators execute, each validating, publishing, writing or dropping something."""
@@ -454,13 +461,13 @@ def of_operators() -> list[str]:
         patch.setenv("WAREHOUSE", "snowflake")
         with DAG("statements", schedule=None, template_searchpath=str(SQL_TEMPLATES)):
             operators: list[WarehouseOperator] = [
-                *(ValidateMartOperator(task_id=f"validate_{mart}", mart=mart, **run) for mart in ("sources", *MARTS)),
+                *map(validation, ("sources", *DRIFT)),
                 WriteHistoryOperator(task_id="write_history", **run),
-                PublishMartsOperator(task_id="publish", **run),
+                PublishMartsOperator(task_id="publish", published=CATALOG.published, **run),
                 DropRunSchemasOperator(task_id="drop_run_schemas", **run),
                 *(
                     ExportAudienceOperator(task_id=f"export_{campaign.name}", campaign=campaign, export_root="nowhere")
-                    for campaign in CAMPAIGNS
+                    for campaign in CATALOG.campaigns
                 ),
             ]
         return [sql for operator in operators for sql in executed(operator)]
@@ -535,9 +542,13 @@ def test_sqlfluff_takes_every_compiled_model(target: Path, second_build: str) ->
     assert {file.name: found for file in ours if (found := lint(file.read_text()))} == {}
 
 
-@pytest.mark.parametrize("mart", ["sources", *MARTS])
+@pytest.mark.parametrize("mart", ["sources", *DRIFT])
 def test_sqlfluff_takes_every_rendered_validation(mart: str) -> None:
-    assert lint(render_validation(mart, run_schema=RUN_SCHEMA, as_of_date=AS_OF_DATE)) == []
+    with DAG("validation", schedule=None, template_searchpath=str(SQL_TEMPLATES)):
+        operator = validation(mart)
+    operator.resolve_template_files()
+    operator.render_template_fields({"run_id": "run_1"})
+    assert lint(operator.sql) == []
 
 
 def test_sqlfluff_takes_what_else_the_operators_execute(of_operators: list[str]) -> None:

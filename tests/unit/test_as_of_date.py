@@ -67,7 +67,19 @@ def test_a_day_in_progress_is_refused_with_the_last_complete_one() -> None:
         decide_as_of_date(None, "2026-11-22", NOW, NOW)
 
 
-@pytest.mark.parametrize("no_date", ["yesterday", "2026-02-30", "31.03.2026", "2026-3-1 "])
+@pytest.mark.parametrize(
+    "no_date",
+    [
+        "yesterday",
+        "2026-02-30",
+        "31.03.2026",
+        "2026-3-1",
+        "2026-03-01 ",
+        "20260301",
+        "2026-W14-2",
+        "\u0662\u0660\u0662\u0666-03-01",
+    ],
+)
 def test_what_is_no_date_is_refused(no_date: str) -> None:
     with pytest.raises(ValueError, match="is no date: give it as YYYY-MM-DD"):
         decide_as_of_date(None, no_date, NOW, NOW)

@@ -14,17 +14,26 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.customer_360.assets import PUBLISHED
-from include.customer_360.marts import INTERMEDIATE, MARTS
+from include.customer_360.catalog import load_catalog
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.settings import SQL_TEMPLATES
+
+CATALOG = load_catalog()
+MARTS = tuple(mart.name for mart in CATALOG.marts)
 
 
 @pytest.fixture
 def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "warehouse.duckdb"
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(file)}))
-    query(file, (SQL_TEMPLATES / "publish" / "ops_tables.sql").read_text())
+    query(file, ops_tables("lifetime_value"))
     return file
+
+
+def ops_tables(*measures: str) -> str:
+    """Return the SQL that makes the tables of schema ops, with a column for each measure."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES), undefined=jinja2.StrictUndefined)
+    return environment.get_template("publish/ops_tables.sql").render(drift=measures)
 
 
 def query(file: Path, sql: str) -> list[tuple]:
@@ -35,7 +44,7 @@ def query(file: Path, sql: str) -> list[tuple]:
 def build(file: Path, run_schema: str, as_of_date: str, customers: int) -> None:
     """Make what a run builds: `customers` rows in each table, lifetime values 10.00, 20.00, ..."""
     query(file, f"create schema {run_schema}")
-    for mart in (*MARTS, *INTERMEDIATE):
+    for mart in (model.name for model in CATALOG.published):
         query(
             file,
             f"create table {run_schema}.{mart} as select 'CUST' || number as customer_id, "
@@ -58,7 +67,11 @@ def publish(run_schema: str, as_of_date: str, dag_run_id: str = "run-1") -> list
     """Publish as a run would, and return the partition keys of its asset events."""
     partitions = Partitions()
     operator = PublishMartsOperator(
-        task_id="publish", run_schema=run_schema, as_of_date=as_of_date, dag_run_id=dag_run_id
+        task_id="publish",
+        published=CATALOG.published,
+        run_schema=run_schema,
+        as_of_date=as_of_date,
+        dag_run_id=dag_run_id,
     )
     context: dict[str, Any] = {
         "outlet_events": {PUBLISHED: partitions},

@@ -16,12 +16,12 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.customer_360.catalog import load_catalog
 from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.operators.validate import (
     ValidateMartOperator,
     ValidationFailed,
     ValidationNotRun,
-    render_validation,
 )
 from include.customer_360.settings import SQL_TEMPLATES
 from tests.unit.validation_warehouse import AS_OF_DATE, RUN_SCHEMA, build_warehouse
@@ -31,8 +31,11 @@ MOM = "metric_mom_spend_change"
 ATV = "metric_avg_transaction_value"
 SEGMENTS = "customer_segments"
 PROFILE = "customer_360_profile"
-MARTS = [SEGMENTS, LTV, MOM, ATV, PROFILE]
+DRIFT = {mart.name: mart.drift for mart in load_catalog().marts}
+MARTS = list(DRIFT)
 TEMPLATES = ["sources", *MARTS]
+# Those whose every check has a planted fault here.
+PLANTED = ["sources", SEGMENTS, LTV, MOM, ATV, PROFILE]
 HIGH, STABLE = "High-Value Travelers", "Stable Mid-Spenders"
 
 
@@ -460,7 +463,9 @@ SHIFTS = [
 
 @pytest.fixture(scope="module")
 def built_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_warehouse(tmp_path_factory.mktemp("validations"))
+    file = build_warehouse(tmp_path_factory.mktemp("validations"))
+    execute_in(file, *rendered(LTV).ops_tables.split(";"))
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -489,17 +494,14 @@ def compiled_model(built_file: Path, model: str) -> str:
 
 
 def checks_of(
-    connection: duckdb.DuckDBPyConnection, mart: str, *, accept_drift: bool = False, freshness_severity: str = "error"
+    connection: duckdb.DuckDBPyConnection, mart: str, **arguments: object
 ) -> dict[str, tuple[str, str, str, bool]]:
     """Return (severity, observed, expected, passed) by check_name."""
-    sql = render_validation(
-        mart,
-        run_schema=RUN_SCHEMA,
-        as_of_date=AS_OF_DATE,
-        accept_drift=accept_drift,
-        freshness_severity=freshness_severity,
-    )
-    rows = connection.execute(sql).fetchall()
+    operator = rendered(mart, **arguments)
+    # What a mart watches becomes a column of ops.publications.
+    for statement in operator.ops_tables.split(";"):
+        connection.execute(statement)
+    rows = connection.execute(operator.sql).fetchall()
     checks = {row[0]: row[1:] for row in rows}
     assert len(checks) == len(rows)
     return checks
@@ -554,7 +556,7 @@ def test_every_threshold_is_shifted() -> None:
 
 
 def test_every_check_has_a_planted_fault_and_a_name_of_its_own(connection: duckdb.DuckDBPyConnection) -> None:
-    names = [name for mart in TEMPLATES for name in checks_of(connection, mart)]
+    names = [name for mart in PLANTED for name in checks_of(connection, mart)]
 
     assert sorted(names) == sorted({fault.check for fault in FAULTS})
 
@@ -624,7 +626,7 @@ def test_without_a_publication_within_a_week_there_is_nothing_to_drift_from(
 def test_accepted_drift_is_a_warning(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(publication(LTV, 500, "1.00"))
 
-    strict, accepting = checks_of(connection, LTV), checks_of(connection, LTV, accept_drift=True)
+    strict, accepting = checks_of(connection, LTV), checks_of(connection, LTV, drift_severity="warn")
 
     for name in ("ltv_row_count_near_published", "ltv_lifetime_value_near_published"):
         assert (strict[name][0], strict[name][-1]) == ("error", False)
@@ -646,7 +648,7 @@ def test_freshness_has_the_severity_that_is_asked_for(connection: duckdb.DuckDBP
 
 @pytest.mark.parametrize("mart", TEMPLATES)
 def test_template_reads_the_fact_at_most_once(mart: str) -> None:
-    sql = render_validation(mart, run_schema=RUN_SCHEMA, as_of_date=AS_OF_DATE)
+    sql = rendered(mart).sql
 
     assert len(re.findall(r"(?:from|join) core\.fct_transactions", sql)) <= 1
 
@@ -673,7 +675,7 @@ def stored_results(file: Path, columns: str, condition: str = "true") -> list[tu
 
 
 def rendered(mart: str, **arguments: object) -> ValidateMartOperator:
-    settings = {"run_schema": RUN_SCHEMA, "as_of_date": AS_OF_DATE} | arguments
+    settings = {"run_schema": RUN_SCHEMA, "as_of_date": AS_OF_DATE, "drift": DRIFT.get(mart)} | arguments
     with DAG("refresh", schedule=None, template_searchpath=str(SQL_TEMPLATES)):
         operator = ValidateMartOperator(task_id=f"validate_{mart}", mart=mart, **settings)
     operator.resolve_template_files()
@@ -690,14 +692,17 @@ def test_operator_renders_the_template_with_its_own_rendered_fields() -> None:
         LTV,
         run_schema="marts_{{ run_id }}",
         as_of_date="2026-0{{ 1 + 2 }}-15",
-        accept_drift="{{ params.accept_drift }}",
+        drift_severity="{{ 'warn' if params.accept_drift else 'error' }}",
     )
 
     assert operator.dag_run_id == "run_1"
-    assert (
-        operator.sql.split()
-        == render_validation(LTV, run_schema="marts_run_1", as_of_date="2026-03-15", accept_drift=True).split()
-    )
+    assert operator.drift_severity == "warn"
+    assert "from marts_run_1.metric_customer_ltv" in operator.sql
+    assert "cast('2026-03-15' as date)" in operator.sql
+    assert re.findall(r"'(\w+)' as severity,\s+'(row_count|lifetime_value) ", operator.sql) == [
+        ("warn", "row_count"),
+        ("warn", "lifetime_value"),
+    ]
 
 
 def test_operator_returns_and_keeps_every_result(warehouse: Path) -> None:
@@ -766,7 +771,7 @@ def test_failed_validation_is_not_retried() -> None:
 def test_failed_warning_is_kept_and_does_not_fail(warehouse: Path) -> None:
     execute_in(warehouse, publication(LTV, 500, TOTAL_SPEND))
 
-    counts = validate(LTV, accept_drift="{{ params.accept_drift }}")
+    counts = validate(LTV, drift_severity="warn")
 
     assert counts == {"passed": 10, "warned": 1, "failed": 0}
     assert stored_results(warehouse, "check_name, severity", "not passed") == [("ltv_row_count_near_published", "warn")]
@@ -778,7 +783,7 @@ def test_log_shows_every_check_with_verdict_observed_and_expected(
     execute_in(warehouse, publication(LTV, 500, TOTAL_SPEND), update(LTV, "total_transactions = 2", "STABLE"))
 
     with pytest.raises(ValidationFailed):
-        validate(LTV, accept_drift=True)
+        validate(LTV, drift_severity="warn")
 
     out, err = capfd.readouterr()
     verdicts = re.findall(r"^(PASS|WARN|FAIL)  (\w+) +(.+?)  +(.+)$", out + err, flags=re.MULTILINE)

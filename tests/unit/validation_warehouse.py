@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from include.customer_360.settings import DBT_PROJECT, SQL_TEMPLATES
+from include.customer_360.settings import DBT_PROJECT
 
 AS_OF_DATE = "2026-03-15"
 RUN_SCHEMA = "marts_run_20260315"
@@ -126,8 +126,6 @@ def build_warehouse(folder: Path) -> Path:
                 for number, (customer, date, amount, category, status) in enumerate(TRANSACTIONS)
             ],
         )
-        for statement in (SQL_TEMPLATES / "publish" / "ops_tables.sql").read_text().split(";"):
-            connection.execute(statement)
     _dbt_build(file, folder)
     return file
 

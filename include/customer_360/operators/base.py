@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.sql.operators.sql import BaseSQLOperator
 
 from include.customer_360.connection import CONN_ID, query_tag, warehouse_connection
 
 if TYPE_CHECKING:
+    import jinja2
     from airflow.providers.common.sql.hooks.sql import DbApiHook
+    from airflow.sdk import Context
+
+PROFILE = "marts.customer_360_profile"
 
 
 class WarehouseOperator(BaseSQLOperator):
@@ -19,11 +24,18 @@ class WarehouseOperator(BaseSQLOperator):
     The connection is checked before it is used, and on Snowflake every statement is tagged with dag, run, task and
     as_of_date.
 
+    A template of include/sql may use what Airflow gives every template, and by their bare names the operator's own
+    values that `sql_names` lists, rendered already: `as_of_date` and `dag_run_id` here; a subclass adds its own.
+
     :param as_of_date: the run's business date, YYYY-MM-DD.
     :param dag_run_id: the run, for what it leaves in schema ops and in the tag.
     """
 
+    # In this order: what stands later may use what stands before it, so a subclass's SQL comes last.
     template_fields: Sequence[str] = ("conn_id", "as_of_date", "dag_run_id")
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
+    sql_names: Sequence[str] = ("as_of_date", "dag_run_id")
 
     def __init__(
         self,
@@ -36,6 +48,17 @@ class WarehouseOperator(BaseSQLOperator):
         super().__init__(conn_id=conn_id, **kwargs)
         self.as_of_date = as_of_date
         self.dag_run_id = dag_run_id
+
+    def render_template(
+        self,
+        content: Any,  # noqa: ANN401 - as in BaseOperator
+        context: Context,
+        jinja_env: jinja2.Environment | None = None,
+        seen_oids: set[int] | None = None,
+    ) -> Any:  # noqa: ANN401 - as in BaseOperator
+        """Render `content`, with the names of `sql_names` within its reach."""
+        own = {name: getattr(self, name) for name in self.sql_names}
+        return super().render_template(content, {**context, **own}, jinja_env, seen_oids)  # type: ignore[typeddict-item]
 
     def get_db_hook(self) -> DbApiHook:
         """Return the hook of connection `warehouse`.
@@ -51,14 +74,28 @@ class WarehouseOperator(BaseSQLOperator):
 
 
 class RunSchemaOperator(WarehouseOperator):
-    """Base of the operators that work on what one run built.
+    """Base of the operators that work on what one run built; their templates may use `run_schema` too.
 
     :param run_schema: the schema that this run built its marts in.
     :param as_of_date: the run's business date, YYYY-MM-DD.
     """
 
     template_fields: Sequence[str] = (*WarehouseOperator.template_fields, "run_schema")
+    sql_names: Sequence[str] = (*WarehouseOperator.sql_names, "run_schema")
 
     def __init__(self, *, run_schema: str, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to WarehouseOperator
         super().__init__(**kwargs)
         self.run_schema = run_schema
+
+
+def published_as_of_dates(cursor: Any) -> list[datetime.date] | None:  # noqa: ANN401 - DB-API
+    """Return the dates of the profiles that readers see, whoever put them there; None without the table."""
+    # DuckDB and Snowflake both answer this; Snowflake keeps names in upper case.
+    cursor.execute(
+        "select count(*) from information_schema.tables "
+        "where lower(table_schema) = 'marts' and lower(table_name) = 'customer_360_profile'"
+    )
+    if cursor.fetchone()[0] == 0:
+        return None
+    cursor.execute(f"select distinct as_of_date from {PROFILE} order by as_of_date")
+    return [as_of_date for (as_of_date,) in cursor.fetchall()]

@@ -9,27 +9,19 @@ import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from include.customer_360.operators.base import WarehouseOperator
+from include.customer_360.as_of_date import parse_as_of_date
+from include.customer_360.operators.base import PROFILE, WarehouseOperator, published_as_of_dates
 from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
-    import jinja2
     from airflow.sdk import Context
 
-    from include.customer_360.campaigns import Campaign
-
-PROFILE = "marts.customer_360_profile"
-# DuckDB and Snowflake both answer these two; Snowflake keeps names in upper case.
-PROFILE_EXISTS = """
-select count(*) from information_schema.tables
-where lower(table_schema) = 'marts' and lower(table_name) = 'customer_360_profile'
-"""
-PUBLISHED_AS_OF_DATES = f"select distinct as_of_date from {PROFILE} order by as_of_date"
+    from include.customer_360.catalog import Campaign
 
 AUDIENCE = "audience.csv"
 MANIFEST = "manifest.json"
@@ -42,8 +34,9 @@ class ExportAudienceOperator(WarehouseOperator):
     `audience.csv` comes first and `manifest.json` last: a reader that finds a manifest finds the audience it describes.
     The same published marts give the same bytes of `audience.csv`.
 
-    :param campaign: its settings; the template include/sql/exports/<name>.sql finds them as `campaign`.
-        The Dag's template_searchpath holds include/sql.
+    The template of the audience may also use `campaign`; the Dag's template_searchpath holds include/sql.
+
+    :param campaign: its settings.
     :param export_root: a folder or any ObjectStoragePath URI (templated).
     :param as_of_date: YYYY-MM-DD, or empty for the date that is published (templated).
     :raises AirflowSkipException: when the published marts are newer than as_of_date.
@@ -52,8 +45,7 @@ class ExportAudienceOperator(WarehouseOperator):
     """
 
     template_fields: Sequence[str] = (*WarehouseOperator.template_fields, "export_root", "sql")
-    template_ext: Sequence[str] = (".sql",)
-    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
+    sql_names: Sequence[str] = (*WarehouseOperator.sql_names, "campaign")
 
     def __init__(
         self,
@@ -73,10 +65,6 @@ class ExportAudienceOperator(WarehouseOperator):
         self.campaign = campaign
         self.export_root = export_root
         self.sql = campaign.template
-
-    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
-        """Render the template fields, with the campaign's settings within the templates' reach."""
-        super().render_template_fields({**context, "campaign": self.campaign}, jinja_env)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the audience; returns the manifest and the path of the CSV."""
@@ -110,12 +98,9 @@ class ExportAudienceOperator(WarehouseOperator):
         if not self.as_of_date:
             return None
         try:
-            return datetime.date.fromisoformat(self.as_of_date)
-        except ValueError:
-            raise AirflowFailException(
-                f"as_of_date {self.as_of_date!r} is no date: run again with one like 2026-03-31, "
-                "or with none for what is published."
-            ) from None
+            return parse_as_of_date(self.as_of_date)
+        except ValueError as refused:
+            raise AirflowFailException(str(refused)) from None
 
     def _read_audience(self, requested: datetime.date | None) -> tuple[datetime.date, list[str], list[tuple[Any, ...]]]:
         with closing(self.get_db_hook().get_conn()) as connection, closing(connection.cursor()) as cursor:
@@ -141,13 +126,11 @@ class ExportAudienceOperator(WarehouseOperator):
     def _published_as_of_date(self, cursor: Any, requested: datetime.date | None) -> datetime.date:  # noqa: ANN401 - DB-API
         wanted = f"an audience as of {requested}" if requested else "an audience"
         next_step = f"run customer_360_refresh{f' for {requested}' if requested else ''} first."
-        cursor.execute(PROFILE_EXISTS)
-        if cursor.fetchone() == (0,):
+        dates = published_as_of_dates(cursor)
+        if dates is None:
             raise AirflowFailException(
                 f"{wanted} needs {PROFILE}, which connection {self.conn_id!r} does not have: {next_step}"
             )
-        cursor.execute(PUBLISHED_AS_OF_DATES)
-        dates = [as_of_date for (as_of_date,) in cursor.fetchall()]
         if len(dates) != 1:
             found = " and ".join(map(str, dates)) or "no customer"
             raise AirflowFailException(f"{wanted} needs {PROFILE} of one date, but it holds {found}: {next_step}")

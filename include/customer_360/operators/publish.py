@@ -5,60 +5,46 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.customer_360.assets import PUBLISHED
-from include.customer_360.marts import INTERMEDIATE, MARTS, MARTS_WITH_LIFETIME_VALUE
-from include.customer_360.operators.base import RunSchemaOperator
+from include.customer_360.operators.base import RunSchemaOperator, published_as_of_dates
 from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from include.customer_360.catalog import Mart
 
 KEEP_FAILED_RUNS = datetime.timedelta(days=7)
 """How long the run schema of a failed run stays for inspection, counted from its last validation."""
 
 
 class PublishMartsOperator(RunSchemaOperator):
-    """Publish the marts of `run_schema` as schema marts, atomically, and emit the asset for partition as_of_date.
+    """Put what `run_schema` holds before the readers, and emit the asset for partition as_of_date.
+
+    On DuckDB all of it changes in one transaction. On Snowflake each table is whole, and they change one after the
+    other, within seconds, what the others are made of first.
 
     Skipped, without an asset event, when newer marts are published: a backfill never takes readers back in time.
-    Returns (XCom) the number of rows per mart.
+    Returns (XCom) the number of rows per mart. Its templates may also use `published`, `published_at`.
 
+    :param published: what is published, in this order.
     :param run_schema: the schema that this run built and validated its marts in.
     :param as_of_date: the run's business date, YYYY-MM-DD.
     """
 
-    # In this order: the SQL uses the fields before it.
     template_fields: Sequence[str] = (*RunSchemaOperator.template_fields, "published_at", "sql")
-    template_ext: Sequence[str] = (".sql",)
-    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
+    sql_names: Sequence[str] = (*RunSchemaOperator.sql_names, "published", "published_at")
     ui_color = "#cfe3f5"
 
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to RunSchemaOperator
+    def __init__(self, *, published: Sequence[Mart], **kwargs: Any) -> None:  # noqa: ANN401 - passed on to RunSchemaOperator
         super().__init__(outlets=[PUBLISHED], **kwargs)
+        self.published = published
         self.published_at = "{{ macros.datetime.utcnow().isoformat(sep=' ') }}"
         self.sql = f"publish/{load_settings().warehouse}.sql"
-
-    def render_template(
-        self,
-        content: Any,  # noqa: ANN401 - as in BaseOperator
-        context: Context,
-        *args: Any,  # noqa: ANN401 - as in BaseOperator
-        **kwargs: Any,  # noqa: ANN401 - as in BaseOperator
-    ) -> Any:  # noqa: ANN401 - as in BaseOperator
-        own = {
-            "marts": MARTS,
-            "intermediate": INTERMEDIATE,
-            "marts_with_lifetime_value": MARTS_WITH_LIFETIME_VALUE,
-            "run_schema": self.run_schema,
-            "as_of_date": self.as_of_date,
-            "dag_run_id": self.dag_run_id,
-            "published_at": self.published_at,
-        }
-        return super().render_template(content, {**context, **own}, *args, **kwargs)
 
     def execute(self, context: Context) -> dict[str, int]:
         """Publish.
@@ -67,7 +53,7 @@ class PublishMartsOperator(RunSchemaOperator):
         """
         hook = self.get_db_hook()
         with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
-            published = _published_as_of_date(cursor)
+            published = max(published_as_of_dates(cursor) or (), default=None)
             if published and published > datetime.date.fromisoformat(self.as_of_date):
                 raise AirflowSkipException(
                     f"The published marts are of {published}, newer than this run's {self.as_of_date}: they stay. "
@@ -157,15 +143,3 @@ class DropRunSchemasOperator(RunSchemaOperator):
 
     def _under_way(self, context: Context, dag_run_id: str) -> bool:
         return context["ti"].get_dr_count(self.dag_id, run_ids=[dag_run_id], states=["queued", "running"]) > 0
-
-
-def _published_as_of_date(cursor: Any) -> datetime.date | None:  # noqa: ANN401 - DB-API
-    """Return the date of the marts that readers see, whoever put them there; None when there are none."""
-    cursor.execute(
-        "select count(*) from information_schema.tables "
-        "where lower(table_schema) = 'marts' and lower(table_name) = 'customer_360_profile'"
-    )
-    if cursor.fetchone()[0] == 0:
-        return None
-    cursor.execute("select max(as_of_date) from marts.customer_360_profile")
-    return cursor.fetchone()[0]

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 from airflow.providers.common.sql.operators.sql import SQLCheckResult
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.operators.base import RunSchemaOperator
-from include.customer_360.settings import SQL_TEMPLATES
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from include.customer_360.catalog import DriftLimits
 
 RESULT_COLUMNS = (
     "dag_run_id",
@@ -40,81 +40,58 @@ class ValidationNotRun(AirflowException):
     """The validation SQL could not be executed, for example because the run's schema is gone."""
 
 
-def render_validation(
-    mart: str, *, run_schema: str, as_of_date: str, accept_drift: bool = False, freshness_severity: str = "error"
-) -> str:
-    """Return the SQL that validates `mart` (or `sources`) as built in `run_schema` for `as_of_date` (YYYY-MM-DD)."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(SQL_TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-    )
-    variables = _template_variables(run_schema, as_of_date, accept_drift, freshness_severity)
-    return environment.get_template(f"validations/{mart}.sql").render(variables)
-
-
-def _template_variables(
-    run_schema: str, as_of_date: str, accept_drift: bool | str, freshness_severity: str
-) -> dict[str, Any]:
-    return {
-        "run_schema": run_schema,
-        "as_of_date": as_of_date,
-        # A templated field arrives as text: "True", "False".
-        "accept_drift": str(accept_drift).lower() == "true",
-        "freshness_severity": freshness_severity,
-        "vars": dbt_vars(),
-    }
-
-
 class ValidateMartOperator(RunSchemaOperator):
     """Run `validations/<mart>.sql`, log its checks, keep them in ops.validation_results, fail on a failed error check.
 
-    The SQL returns one row per check: check_name, severity (`error` or `warn`), observed, expected, passed. It may use
-    `run_schema`, `as_of_date`, `accept_drift` and `freshness_severity`, this operator's own, already rendered, and
-    `vars`, those of the dbt project.
+    The SQL returns one row per check: check_name, severity (`error` or `warn`), observed, expected, passed. Its
+    template may also use `mart`, `drift`, `drift_severity`, `freshness_severity` and `vars`, those of the dbt project.
     Returns (XCom) `{"passed": n, "warned": n, "failed": n}`.
 
-    :param mart: the mart, which is also the template's name, or `sources`.
-    :param run_schema: the schema that this run built its marts in.
-    :param as_of_date: the run's business date, YYYY-MM-DD.
-    :param accept_drift: a changed row count or total against what is published is a warning, no error.
+    :param mart: the mart's name, which is also the template's, or `sources`.
+    :param drift: its limits per measure, as its yml gives them.
+    :param drift_severity: `error` or `warn`, for a measure that moved too far against what is published.
     :param freshness_severity: `error` or `warn`, for sources older than as_of_date.
     :param dag_run_id: the run under which the results are kept; the same run's earlier results are replaced.
     """
 
-    # In this order: the SQL uses the fields before it.
     template_fields: Sequence[str] = (
         *RunSchemaOperator.template_fields,
-        "accept_drift",
+        "drift_severity",
         "freshness_severity",
+        "ops_tables",
         "sql",
     )
-    template_ext: Sequence[str] = (".sql",)
-    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
+    sql_names: Sequence[str] = (
+        *RunSchemaOperator.sql_names,
+        "mart",
+        "drift",
+        "drift_severity",
+        "freshness_severity",
+        "vars",
+    )
     ui_color = "#d4ecd4"
 
     def __init__(
         self,
         *,
         mart: str,
-        accept_drift: bool | str = False,
+        drift: Mapping[str, DriftLimits] | None = None,
+        drift_severity: str = "error",
         freshness_severity: str = "error",
         **kwargs: Any,  # noqa: ANN401 - passed on to RunSchemaOperator
     ) -> None:
         super().__init__(**kwargs)
         self.mart = mart
-        self.accept_drift = accept_drift
+        self.drift = drift or {}
+        self.drift_severity = drift_severity
         self.freshness_severity = freshness_severity
+        self.ops_tables = "publish/ops_tables.sql"
         self.sql = f"validations/{mart}.sql"
 
-    def render_template(
-        self,
-        content: Any,  # noqa: ANN401 - as in BaseOperator
-        context: Context,
-        jinja_env: jinja2.Environment | None = None,
-        seen_oids: set[int] | None = None,
-    ) -> Any:  # noqa: ANN401 - as in BaseOperator
-        variables = _template_variables(self.run_schema, self.as_of_date, self.accept_drift, self.freshness_severity)
-        return super().render_template(content, {**context, **variables}, jinja_env, seen_oids)
+    @property
+    def vars(self) -> Mapping[str, int]:
+        """The vars of the dbt project, by name. No attribute: an operator is copied, and they cannot be."""
+        return dbt_vars()
 
     def execute(self, context: Context) -> dict[str, int]:
         """Run the checks.
@@ -124,7 +101,7 @@ class ValidateMartOperator(RunSchemaOperator):
         """
         hook = self.get_db_hook()
         with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
-            for statement in hook.split_sql_string((SQL_TEMPLATES / "publish" / "ops_tables.sql").read_text()):
+            for statement in hook.split_sql_string(self.ops_tables):
                 cursor.execute(statement)
             self.check_results = self._run_checks(cursor)
             self._keep_results(cursor, hook.placeholder)

@@ -5,14 +5,11 @@ begin transaction;
 create schema if not exists marts;
 
 create schema if not exists intermediate;
-{% for mart in marts %}
-create or replace table marts.{{ mart }} as
-select * from {{ run_schema }}.{{ mart }};
-
+{% for mart in published %}
+create or replace table {{ mart.table_schema }}.{{ mart.name }} as
+select * from {{ run_schema }}.{{ mart.name }};
+{% if mart.validated %}
 {% include 'publish/publication.jinja' %}
-{% endfor %}
-{% for model in intermediate %}
-create or replace table intermediate.{{ model }} as
-select * from {{ run_schema }}.{{ model }};
-{% endfor %}
+{% endif %}
+{%- endfor %}
 commit;

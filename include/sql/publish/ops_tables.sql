@@ -21,3 +21,6 @@ create table if not exists ops.validation_results (
     passed boolean,
     checked_at timestamp
 );
+{% for measure in drift if measure != 'row_count' %}
+alter table ops.publications add column if not exists {{ measure }} decimal(38, 4);
+{% endfor %}

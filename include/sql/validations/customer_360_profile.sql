@@ -1,8 +1,5 @@
 {#- The other marts are held against core.fct_transactions; here they are held against each other, without the fact. -#}
 {% import 'validations/checks.jinja' as validation with context -%}
-{#- Lowest and highest change in % against what is published. -#}
-{% set row_count_limits = (-5, 10) -%}
-{% set lifetime_value_limits = (-5, 25) -%}
 {% set lowest_email_pct = 95 -%}
 {% set shared_columns = {
     'customers': [
@@ -114,7 +111,7 @@ active as (
 
 {{ validation.presence() }},
 
-{{ validation.drift('customer_360_profile') }},
+{{ validation.drift_of_measures() }},
 
 faults as (
 
@@ -207,10 +204,7 @@ final as (
         'at least {{ lowest_email_pct }} %' as expected,
         coalesce(email_pct >= {{ lowest_email_pct }}, false) as passed
     from emails
-    union all
-    {{ validation.drift_check('profile_row_count_near_published', 'row_count', *row_count_limits) }}
-    union all
-    {{ validation.drift_check('profile_lifetime_value_near_published', 'lifetime_value', *lifetime_value_limits) }}
+    {{ validation.drift_checks('profile') }}
 
 )
 

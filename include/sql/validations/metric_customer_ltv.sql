@@ -1,7 +1,4 @@
 {% import 'validations/checks.jinja' as validation with context -%}
-{#- Lowest and highest change in % against what is published. -#}
-{% set row_count_limits = (-5, 10) -%}
-{% set lifetime_value_limits = (-5, 25) -%}
 {% set checks = {
     'ltv_one_row_per_customer': 'one row for every customer of int_customers, none besides',
     'ltv_covers_existing_customers': 'exactly the customers of core.dim_customer that exist at as_of_date',
@@ -43,7 +40,7 @@ active as (
 
 {{ validation.presence() }},
 
-{{ validation.drift('metric_customer_ltv') }},
+{{ validation.drift_of_measures() }},
 
 faults as (
 
@@ -91,10 +88,7 @@ final as (
     {{ validation.fault_checks('tally', checks) }}
     union all
     {{ validation.stamp_check('ltv_stamped_with_as_of_date') }}
-    union all
-    {{ validation.drift_check('ltv_row_count_near_published', 'row_count', *row_count_limits) }}
-    union all
-    {{ validation.drift_check('ltv_lifetime_value_near_published', 'lifetime_value', *lifetime_value_limits) }}
+    {{ validation.drift_checks('ltv') }}
 
 )
 

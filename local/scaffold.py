@@ -1,0 +1,104 @@
+"""Write the files of a new metric or a new campaign, ready to run, with the places to fill in.
+
+Run by `make new-metric NAME=...` and `make new-campaign NAME=... [TEMPLATE=1]`. No other file has to be touched: the
+Dags, the publication and the summary follow from what the files say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+from string import Template
+
+from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES
+
+SCAFFOLD_FILES = Path(__file__).parent / "scaffold_files"
+LONGEST_NAME = 50
+
+
+class ScaffoldError(ValueError):
+    """Nothing was written; the message names what is in the way and what to do."""
+
+
+def metric_files(name: str) -> dict[Path, str]:
+    """Return the three files of a metric by path; its name gets the prefix metric_ where it has none.
+
+    :raises ScaffoldError: when the name cannot be used.
+    """
+    column = _usable(name, "NAME=weekend_spend").removeprefix("metric_")
+    values = {"name": f"metric_{column}", "column": column}
+    models = DBT_PROJECT / "models" / "marts" / "marketing"
+    return {
+        models / f"metric_{column}.sql": _filled_in("metric.sql", values),
+        models / f"metric_{column}.yml": _filled_in("metric.yml", values),
+        SQL_TEMPLATES / "validations" / f"metric_{column}.sql": _filled_in("validation.sql", values),
+    }
+
+
+def campaign_files(name: str, own_template: bool) -> dict[Path, str]:
+    """Return the exposure of a campaign by path, with a template of its own when asked for.
+
+    :raises ScaffoldError: when the name cannot be used.
+    """
+    name = _usable(name, "NAME=winback").removesuffix("_campaign")
+    values = {"name": name, "label": name.replace("_", " ").capitalize()}
+    files = {DBT_PROJECT / "models" / "exposures" / f"{name}_campaign.yml": _filled_in("campaign.yml", values)}
+    if own_template:
+        files[SQL_TEMPLATES / "exports" / f"{name}.sql"] = _filled_in("audience.sql", values)
+    return files
+
+
+def _usable(name: str, example: str) -> str:
+    if not name:
+        raise ScaffoldError(f"Say how it is called, for example {example}.")
+    if not re.fullmatch("[a-z][a-z0-9_]*[a-z0-9]", name) or len(name) > LONGEST_NAME:
+        raise ScaffoldError(
+            f"NAME={name!r} cannot be used: give lower-case letters, digits and underscores, {LONGEST_NAME} at most, "
+            f"for example {example}."
+        )
+    return name
+
+
+def _filled_in(file: str, values: dict[str, str]) -> str:
+    # safe: a $ that is none of ours stays.
+    return Template((SCAFFOLD_FILES / file).read_text(encoding="utf-8")).safe_substitute(values)
+
+
+def write(files: dict[Path, str]) -> None:
+    """Write the files, none over another.
+
+    :raises ScaffoldError: when one is there already; then none is written.
+    """
+    there = [str(file.relative_to(PROJECT_ROOT)) for file in files if file.exists()]
+    if there:
+        raise ScaffoldError(f"{', '.join(there)} is there already: choose another NAME, or change what is there.")
+    for file, content in files.items():
+        file.write_text(content, encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=("metric", "campaign"))
+    options = parser.parse_args()
+    name = os.environ.get("NAME", "")
+    try:
+        if options.kind == "metric":
+            files = metric_files(name)
+        else:
+            files = campaign_files(name, own_template=os.environ.get("TEMPLATE", "") not in ("", "0"))
+        write(files)
+    except ScaffoldError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    print("Written:")
+    for file in files:
+        print(f"  {file.relative_to(PROJECT_ROOT)}")
+    print("It runs as it is: make refresh. What to change is marked `Fill in`.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""What the README says about a new metric and a new campaign, done in a copy of the project."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from include.customer_360.settings import PROJECT_ROOT
+from tests.walk_throughs import commands_under
+
+WRITTEN = {
+    "include/dbt/models/marts/marketing/metric_recent_share.sql",
+    "include/dbt/models/marts/marketing/metric_recent_share.yml",
+    "include/sql/validations/metric_recent_share.sql",
+    "include/dbt/models/exposures/winback_campaign.yml",
+    "include/dbt/models/exposures/everyone_campaign.yml",
+    "include/sql/exports/everyone.sql",
+}
+
+
+def files_of(project: Path) -> dict[str, str]:
+    """Return the hash of every file that belongs to the project, by path: git's and those it does not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    return {
+        path: hashlib.sha256((project / path).read_bytes()).hexdigest() for path in listed if (project / path).is_file()
+    }
+
+
+def run(project: Path, *command: str, **variables: str) -> str:
+    """Run a command in the copy, with this environment's packages, and return what it printed."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env=inherited | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-6000:]}{done.stderr[-6000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which the README's commands for a metric and for campaigns were run, then a refresh."""
+    copy = tmp_path_factory.mktemp("copy")
+    for path in files_of(PROJECT_ROOT):
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        (copy / path).write_bytes((PROJECT_ROOT / path).read_bytes())
+    subprocess.run(["git", "init", "--quiet", "."], cwd=copy, check=True)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def before(project: Path) -> dict[str, str]:
+    return files_of(project)
+
+
+@pytest.fixture(scope="module")
+def refreshed(project: Path, before: dict[str, str]) -> str:
+    """What `make refresh` printed in the copy."""
+    make = ["make", "--silent", "-o", ".venv/.made-from-lock", f"PY={sys.executable}"]
+    commands = commands_under("Add a metric") + commands_under("Add a campaign")
+    assert [command[1] for command in commands] == ["new-metric", "new-campaign", "new-campaign"]
+    for command in commands:
+        run(project, *make, *command[1:])
+    return run(project, *make, "refresh", CUSTOMERS="200", MONTHS="9")
+
+
+def test_the_commands_write_the_files_and_touch_no_other(project: Path, before: dict[str, str], refreshed: str) -> None:
+    now = files_of(project)
+    assert now.keys() - before.keys() == WRITTEN
+    assert {path: now.get(path) for path in before} == before
+
+
+def test_the_new_metric_is_validated_published_and_in_the_summary(project: Path, refreshed: str) -> None:
+    [line] = [line.split() for line in refreshed.splitlines() if line.startswith("metric_recent_share ")]
+    assert (line[1], line[3:]) == ("200", ["5", "of", "5"])
+    with duckdb.connect(str(project / "data" / "warehouse.duckdb"), read_only=True) as connection:
+        assert connection.execute("select count(*) from marts.metric_recent_share").fetchone() == (200,)
+        wrong = connection.execute(
+            """
+            select count(*)
+            from marts.metric_recent_share as metric
+            inner join marts.customer_360_profile as profile on metric.customer_id = profile.customer_id
+            where
+                metric.recent_share is distinct from
+                cast(round(profile.spend_last_90_days / nullif(profile.lifetime_value, 0) * 100, 4) as decimal(18, 4))
+            """
+        ).fetchone()
+        assert wrong == (0,)
+
+
+@pytest.mark.parametrize("campaign", ["winback", "everyone"])
+def test_the_new_campaign_is_exported(project: Path, refreshed: str, campaign: str) -> None:
+    [audience] = (project / "data" / "exports" / campaign).rglob("audience.csv")
+    rows = audience.read_text().splitlines()
+    assert rows[0] == "customer_id,full_name,email,lifetime_value"
+    assert len(rows) > 50
+    assert any(line.split()[:2] == [campaign, str(len(rows) - 1)] for line in refreshed.splitlines() if line)
+
+
+def test_the_projects_own_tests_pass_with_them(project: Path, refreshed: str) -> None:
+    over_the_catalog = [f"tests/unit/test_{name}.py" for name in ("catalog", "export", "publish", "validations")]
+    ours = ["tests/dags", "tests/integration/test_dbt_project.py", *over_the_catalog]
+    printed = run(project, sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *ours)
+    assert " passed" in printed
+    assert "metric_recent_share" in run(
+        project, sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/unit/test_validations.py"
+    )
+
+
+def test_what_is_there_is_not_overwritten(project: Path, refreshed: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "local.scaffold", "metric"],
+        cwd=project,
+        env=os.environ | {"NAME": "recent_share"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "metric_recent_share.sql" in done.stderr
+    assert "is there already: choose another NAME" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "Weekend", "weekend spend", "9th", "a/../b", "x" * 51])
+def test_a_name_that_cannot_be_used_is_refused(project: Path, name: str) -> None:
+    for kind in ("metric", "campaign"):
+        done = subprocess.run(
+            [sys.executable, "-m", "local.scaffold", kind],
+            cwd=project,
+            env=os.environ | {"NAME": name},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "for example NAME=" in done.stderr

@@ -1,0 +1,264 @@
+"""What the catalog reads from dbt's manifest, and how it refuses an entry that cannot be used."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+from include.customer_360 import catalog
+from include.customer_360.catalog import MANIFEST, Catalog, CatalogError, DriftLimits, load_catalog
+from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
+
+LTV = "model.customer_analytics.metric_customer_ltv"
+PREMIUM = "exposure.customer_analytics.premium_campaign"
+EXPOSURE_FILE = "include/dbt/models/exposures/premium_campaign.yml"
+LTV_FILE = "include/dbt/models/marts/marketing/metric_customer_ltv.yml"
+
+
+@pytest.fixture
+def manifest() -> dict[str, Any]:
+    """The project's manifest, to change."""
+    return json.loads(MANIFEST.read_text())
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> Path:
+    """A copy of include/sql, to change."""
+    return Path(shutil.copytree(SQL_TEMPLATES, tmp_path / "sql"))
+
+
+def read(manifest: dict[str, Any], folder: Path, templates: Path = SQL_TEMPLATES) -> Catalog:
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(manifest))
+    return load_catalog(file, templates)
+
+
+def names(models: tuple) -> list[str]:
+    return [model.name for model in models]
+
+
+# Marts
+
+
+def test_the_five_marts_are_validated_and_published() -> None:
+    assert set(names(load_catalog().marts)) >= {
+        "customer_segments",
+        "metric_customer_ltv",
+        "metric_mom_spend_change",
+        "metric_avg_transaction_value",
+        "customer_360_profile",
+    }
+    assert set(names(load_catalog().marts)) <= set(names(load_catalog().published))
+
+
+def test_intermediate_models_are_published_without_a_validation() -> None:
+    intermediate = [model for model in load_catalog().published if model.table_schema == "intermediate"]
+    assert set(names(tuple(intermediate))) == {
+        "int_customers",
+        "int_customer_transactions",
+        "int_customer_monthly_spend",
+    }
+    assert not any(model.validated for model in intermediate)
+
+
+def test_a_model_is_published_after_all_that_it_is_made_of(manifest: dict[str, Any], tmp_path: Path) -> None:
+    order = names(load_catalog().published)
+    assert order.index("int_customers") < order.index("customer_segments") < order.index("metric_customer_ltv")
+    assert order[-1] == "customer_360_profile"
+
+    # The graph decides, not the names: the other way round when lifetime value is what segments are made of.
+    manifest["parent_map"][LTV] = []
+    manifest["parent_map"]["model.customer_analytics.customer_segments"] = [LTV]
+    order = names(read(manifest, tmp_path).published)
+    assert order.index("metric_customer_ltv") < order.index("customer_segments")
+
+
+def test_a_mart_says_which_measures_are_watched() -> None:
+    ltv = next(mart for mart in load_catalog().marts if mart.name == "metric_customer_ltv")
+    assert ltv.drift == {
+        "row_count": DriftLimits(lowest_pct=-5, highest_pct=10),
+        "lifetime_value": DriftLimits(lowest_pct=-5, highest_pct=25),
+    }
+    assert ltv.measures == ("lifetime_value",)
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"published": True}, "config.meta.validated is not given"),
+        ({"validated": True}, "config.meta.published is not given"),
+        ({}, "config.meta.validated is not given"),
+        ({"validated": "yes", "published": True}, "config.meta.validated is 'yes'"),
+        ({"validated": False, "published": True}, "config.meta.validated is False: what is published has to be"),
+        ({"validated": True, "published": True, "drfit": {}}, "config.meta.drfit is {}"),
+        (
+            {"validated": True, "published": True, "drift": {"spend": {"lowest_pct": -1, "highest_pct": 1}}},
+            "config.meta.drift is 'spend': name row_count or a column of metric_customer_ltv",
+        ),
+        (
+            {"validated": True, "published": True, "drift": {"row_count": {"lowest_pct": "low", "highest_pct": 1}}},
+            "config.meta.drift.row_count.lowest_pct is 'low'",
+        ),
+    ],
+)
+def test_a_mart_that_cannot_be_used_is_named_with_file_key_and_value(
+    manifest: dict[str, Any], tmp_path: Path, meta: dict[str, Any], message: str
+) -> None:
+    manifest["nodes"][LTV]["config"]["meta"] = meta
+    with pytest.raises(CatalogError) as refused:
+        read(manifest, tmp_path)
+    assert f"{LTV_FILE}: mart metric_customer_ltv, {message}" in str(refused.value)
+
+
+def test_a_validated_mart_without_a_template_is_named(
+    manifest: dict[str, Any], templates: Path, tmp_path: Path
+) -> None:
+    (templates / "validations" / "metric_customer_ltv.sql").unlink()
+    with pytest.raises(CatalogError, match=r"mart metric_customer_ltv.* write .*validations/metric_customer_ltv\.sql"):
+        read(manifest, tmp_path, templates)
+
+
+# Campaigns
+
+
+def campaign(manifest: dict[str, Any], **changes: object) -> dict[str, Any]:
+    """Return the manifest with these keys of the premium campaign changed; None leaves one out."""
+    settings = manifest["exposures"][PREMIUM]["config"]["meta"]["campaign"]
+    settings |= changes
+    manifest["exposures"][PREMIUM]["config"]["meta"]["campaign"] = {
+        key: value for key, value in settings.items() if value is not None
+    }
+    return manifest
+
+
+def premium(catalog: Catalog) -> catalog.Campaign:
+    return next(campaign for campaign in catalog.campaigns if campaign.label == "Premium campaign")
+
+
+def test_a_campaign_has_owner_and_description_of_its_exposure() -> None:
+    described = premium(load_catalog())
+    assert (described.name, described.owner, described.limit) == ("premium", "premium-marketing", 5000)
+    assert described.description == "High-value travelers, highest lifetime value first"
+    assert described.order_by == "lifetime_value desc nulls last, customer_id"
+
+
+def test_dashboards_are_no_campaigns() -> None:
+    assert set(names(load_catalog().campaigns)) >= {"onboarding", "premium", "retention"}
+    assert not any("dashboard" in name for name in names(load_catalog().campaigns))
+
+
+@pytest.mark.parametrize(
+    ("eligibility", "conditions"),
+    [
+        ("eligible_for_premium_campaign", ("eligible_for_premium_campaign = true",)),
+        (
+            "eligible_for_premium_campaign and lifetime_value >= 50000",
+            ("eligible_for_premium_campaign = true", "lifetime_value >= 50000"),
+        ),
+        (
+            ["state in ('NY', 'NJ')", "card_type = 'Premium'", "last_transaction_date is not null"],
+            ("state in ('NY', 'NJ')", "card_type = 'Premium'", "last_transaction_date is not null"),
+        ),
+        (
+            "city = 'Salt and Pepper' and first_transaction_date < date '2026-01-31'",
+            ("city = 'Salt and Pepper'", "first_transaction_date < date '2026-01-31'"),
+        ),
+    ],
+)
+def test_eligibility_is_a_boolean_column_or_a_comparison(
+    manifest: dict[str, Any], tmp_path: Path, eligibility: object, conditions: tuple[str, ...]
+) -> None:
+    assert premium(read(campaign(manifest, eligibility=eligibility), tmp_path)).conditions == conditions
+
+
+def test_a_template_of_its_own_is_used_where_there_is_one(
+    manifest: dict[str, Any], templates: Path, tmp_path: Path
+) -> None:
+    assert premium(load_catalog()).template == "exports/_audience.sql"
+    (templates / "exports" / "premium.sql").write_text("select 1")
+    described = premium(read(campaign(manifest, eligibility=None), tmp_path, templates))
+    assert (described.template, described.conditions) == ("exports/premium.sql", ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"limit": 0}, "limit is 0: Input should be greater than or equal to 1"),
+        ({"limit": "5000"}, "limit is '5000': Input should be a valid integer"),
+        ({"limit": True}, "limit is True: Input should be a valid integer"),
+        ({"limit": None}, "limit is not given"),
+        ({"order": "lifetime_value"}, "order is 'lifetime_value'"),
+        ({"order": "lifetime_value desc; drop table x"}, "order is 'lifetime_value desc; drop table x'"),
+        ({"order": "worth desc"}, "order is 'worth desc': customer_360_profile has no such column"),
+        ({"name": "Premium 2"}, "name is 'Premium 2'"),
+        ({"holdout": 0.1}, "holdout is 0.1: Extra inputs are not permitted"),
+        ({"columns": ["customer_id", "shoe_size"]}, "columns is 'shoe_size': customer_360_profile has no such column"),
+        ({"columns": ["email"]}, "columns is ['email']: customer_id is missing"),
+        ({"eligibility": None}, "eligibility is not given: say who is eligible, or write"),
+        ({"eligibility": "shoe_size > 40"}, "eligibility is 'shoe_size > 40': customer_360_profile has no column"),
+        ({"eligibility": "lifetime_value"}, "eligibility is 'lifetime_value': the column is decimal(18, 2), so"),
+        ({"eligibility": "1 = 1; drop table x"}, "'1 = 1; drop table x' is no condition"),
+        ({"eligibility": "lifetime_value > 1 or true"}, "'lifetime_value > 1 or true' is no condition"),
+    ],
+)
+def test_a_campaign_that_cannot_be_used_is_named_with_file_key_and_value(
+    manifest: dict[str, Any], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CatalogError) as refused:
+        read(campaign(manifest, **changes), tmp_path)
+    assert f"{EXPOSURE_FILE}: campaign premium_campaign, config.meta.campaign." in str(refused.value)
+    assert message in str(refused.value)
+
+
+def test_two_campaigns_of_one_name_are_refused(manifest: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"name is 'retention': campaign premium_campaign has it"):
+        read(campaign(manifest, name="retention"), tmp_path)
+
+
+def test_a_campaign_without_an_owner_is_named(manifest: dict[str, Any], tmp_path: Path) -> None:
+    manifest["exposures"][PREMIUM]["owner"] = {"email": "premium@example.com", "name": None}
+    with pytest.raises(CatalogError, match=r"campaign premium_campaign, owner\.name is '': name the team"):
+        read(manifest, tmp_path)
+
+
+def test_every_entry_that_cannot_be_used_is_named_at_once(manifest: dict[str, Any], tmp_path: Path) -> None:
+    manifest["nodes"][LTV]["config"]["meta"] = {}
+    with pytest.raises(CatalogError) as refused:
+        read(campaign(manifest, limit=0), tmp_path)
+    assert len(str(refused.value).splitlines()) == 3
+
+
+def test_a_missing_manifest_says_how_to_write_it(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="dbt parse"):
+        load_catalog(tmp_path / "manifest.json")
+
+
+def test_an_entry_that_cannot_be_used_is_an_import_error_of_the_dags(
+    manifest: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "manifest.json"
+    file.write_text(json.dumps(campaign(copy.deepcopy(manifest), limit=0)))
+    monkeypatch.setattr(catalog, "MANIFEST", file)
+    monkeypatch.setattr(load_catalog, "__defaults__", (file, SQL_TEMPLATES))
+    errors = DagBag(PROJECT_ROOT / "dags").import_errors
+    assert {Path(path).name for path in errors} == {"campaign_exports.py", "customer_360_refresh.py"}
+    assert all(
+        "premium_campaign.yml: campaign premium_campaign, config.meta.campaign.limit is 0" in error
+        for error in errors.values()
+    )
+
+
+def test_reading_it_opens_no_warehouse_and_imports_neither_dbt_nor_a_provider() -> None:
+    code = (
+        "import sys; from include.customer_360.catalog import load_catalog; load_catalog(); "
+        "assert not {'airflow', 'cosmos', 'dbt', 'duckdb'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT_ROOT)

@@ -16,7 +16,7 @@ from include.customer_360.catalog import MANIFEST, load_catalog
 from include.customer_360.operators.build import before_dbt_build
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.operators.validate import ValidateMartOperator
-from include.customer_360.settings import DBT_PROJECT, SQL_TEMPLATES, load_settings
+from include.customer_360.settings import DBT_PROJECT, TEMPLATE_FOLDERS, load_settings
 
 DOC = """
 ### customer_360_refresh
@@ -72,7 +72,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=5),
     tags=["customer-360", "marts"],
-    template_searchpath=str(SQL_TEMPLATES),
+    template_searchpath=TEMPLATE_FOLDERS,
     default_args={
         "owner": "data-engineering",
         "retries": 2,

@@ -23,7 +23,7 @@ from include.customer_360.operators.validate import (
     ValidationFailed,
     ValidationNotRun,
 )
-from include.customer_360.settings import SQL_TEMPLATES
+from include.customer_360.settings import TEMPLATE_FOLDERS
 from tests.unit.validation_warehouse import AS_OF_DATE, RUN_SCHEMA, build_warehouse
 
 LTV = "metric_customer_ltv"
@@ -676,7 +676,7 @@ def stored_results(file: Path, columns: str, condition: str = "true") -> list[tu
 
 def rendered(mart: str, **arguments: object) -> ValidateMartOperator:
     settings = {"run_schema": RUN_SCHEMA, "as_of_date": AS_OF_DATE, "drift": DRIFT.get(mart)} | arguments
-    with DAG("refresh", schedule=None, template_searchpath=str(SQL_TEMPLATES)):
+    with DAG("refresh", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
         operator = ValidateMartOperator(task_id=f"validate_{mart}", mart=mart, **settings)
     operator.resolve_template_files()
     operator.render_template_fields({"run_id": "run_1", "params": {"accept_drift": True}})

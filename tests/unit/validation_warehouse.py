@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from include.customer_360.settings import DBT_PROJECT
+from local import sources
 
 AS_OF_DATE = "2026-03-15"
 RUN_SCHEMA = "marts_run_20260315"
@@ -104,20 +105,12 @@ def build_warehouse(folder: Path) -> Path:
     file = folder / "validated.duckdb"
     with duckdb.connect(str(file)) as connection:
         connection.execute("create schema raw")
-        connection.execute(
-            "create table raw.customers (customer_id varchar, first_name varchar, last_name varchar, email varchar, "
-            "age integer, state varchar, city varchar, employment_status varchar, card_type varchar, "
-            "credit_limit decimal(18, 2), account_open_date date, marketing_opt_in boolean, updated_at timestamp)"
-        )
+        for table in (sources.CUSTOMERS, sources.TRANSACTIONS):
+            connection.execute(f"create table raw.{table.name} ({table.column_definitions})")
         connection.executemany(
             "insert into raw.customers values "
             "(?, 'Ada', 'Byron', 'ada@example.com', 40, 'NY', 'Albany', 'Employed', 'Standard', 9000, ?, true, ?)",
             [(customer, opened, "2025-01-01 08:00:00") for customer, opened in CUSTOMERS],
-        )
-        connection.execute(
-            "create table raw.transactions (transaction_id varchar, customer_id varchar, transaction_date date, "
-            "transaction_amount varchar, merchant_name varchar, merchant_category varchar, channel varchar, "
-            "status varchar, ingested_at timestamp)"
         )
         connection.executemany(
             "insert into raw.transactions values (?, ?, ?, ?, 'Shop', ?, 'Online', ?, '2026-03-21 01:00:00')",

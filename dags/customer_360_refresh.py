@@ -132,7 +132,7 @@ with DAG(
             setup_operator_args={
                 "pool": BUILD_POOL,
                 # Data tests run inside the build, so that a failed one stops what is downstream of its model.
-                "dbt_cmd_flags": ["--resource-type", "test"],
+                "dbt_cmd_flags": ["--resource-type", "test", "--exclude", "tag:first_load_only"],
                 "full_refresh": "{{ params.full_refresh }}",
                 "pre_execute": before_dbt_build,
             },

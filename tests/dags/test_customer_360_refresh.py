@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from airflow.utils.dag_cycle_tester import check_cycle
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import load_catalog
-from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
+from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES
 
 MARTS = tuple(mart.name for mart in load_catalog().marts)
 NEW_YORK = ZoneInfo("America/New_York")
@@ -138,6 +139,22 @@ def test_the_dbt_build_is_tried_once_with_its_data_tests(dag: DAG) -> None:
     assert producer.retries == 0
     assert producer.dbt_cmd_flags[:2] == ["--resource-type", "test"]
     assert "unit_test" not in producer.dbt_cmd_flags
+
+
+def test_the_nightly_build_leaves_out_the_tests_of_what_only_a_first_load_reads(dag: DAG) -> None:
+    flags = dag.get_task("dbt_build.dbt_producer_watcher").dbt_cmd_flags
+    assert flags[flags.index("--exclude") + 1] == "tag:first_load_only"
+    nodes = json.loads((DBT_PROJECT / "target" / "manifest.json").read_text())["nodes"].values()
+    tests = [
+        (node["attached_node"], node["test_metadata"]["name"], node["tags"])
+        for node in nodes
+        if node.get("test_metadata")
+    ]
+    left_out = {(model, kind) for model, kind, tags in tests if "first_load_only" in tags}
+    assert left_out == {("model.customer_analytics.stg_transactions", kind) for kind in ("unique", "not_null")}
+    # What the first load made of it is looked at in the fact.
+    of_fact = {kind for model, kind, _ in tests if model == "model.customer_analytics.fct_transactions"}
+    assert {"unique", "not_null"} <= of_fact
 
 
 def test_no_watcher_builds_its_node_again_without_tests(dag: DAG) -> None:

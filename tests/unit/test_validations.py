@@ -551,8 +551,8 @@ def test_a_model_as_it_is_fails_no_check_when_it_is_built_here(
 
 
 def test_every_threshold_is_shifted() -> None:
-    loading = {"ingest_lookback_days", "correction_days"}
-    assert {shift.var for shift in SHIFTS} == dbt_vars().keys() - loading
+    no_thresholds = {"ingest_lookback_days", "correction_days", "calendar_first_day", "calendar_last_day"}
+    assert {shift.var for shift in SHIFTS} == dbt_vars().keys() - no_thresholds
 
 
 def test_every_check_has_a_planted_fault_and_a_name_of_its_own(connection: duckdb.DuckDBPyConnection) -> None:

@@ -89,7 +89,7 @@ class ValidateMartOperator(RunSchemaOperator):
         self.sql = f"validations/{mart}.sql"
 
     @property
-    def vars(self) -> Mapping[str, int]:
+    def vars(self) -> Mapping[str, int | str]:
         """The vars of the dbt project, by name. No attribute: an operator is copied, and they cannot be."""
         return dbt_vars()
 

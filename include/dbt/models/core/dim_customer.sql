@@ -51,7 +51,7 @@ begun as (
         max(
             case
                 when version_number > 1 then changed_on
-                else coalesce(account_open_date, cast('1900-01-01' as date))
+                else coalesce(account_open_date, cast('{{ var("calendar_first_day") }}' as date))
             end
         ) over (
             partition by customer_id

@@ -17,7 +17,7 @@ from include.customer_360.catalog import MANIFEST, load_catalog
 from include.customer_360.operators.build import before_dbt_build
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.operators.validate import ValidateMartOperator
-from include.customer_360.settings import DBT_PROJECT, SQL_TEMPLATES, load_settings
+from include.customer_360.settings import DBT_PROJECT, TEMPLATE_FOLDERS, load_settings
 
 DOC = """
 ### customer_360_refresh
@@ -73,7 +73,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=5),
     tags=["customer-360", "marts"],
-    template_searchpath=str(SQL_TEMPLATES),
+    template_searchpath=TEMPLATE_FOLDERS,
     default_args={
         "owner": "data-engineering",
         "retries": 2,
@@ -133,7 +133,7 @@ with DAG(
             setup_operator_args={
                 "pool": BUILD_POOL,
                 # Data tests run inside the build, so that a failed one stops what is downstream of its model.
-                "dbt_cmd_flags": ["--resource-type", "test"],
+                "dbt_cmd_flags": ["--resource-type", "test", "--exclude", "tag:first_load_only"],
                 "full_refresh": "{{ params.full_refresh }}",
                 "pre_execute": before_dbt_build,
             },

@@ -22,6 +22,7 @@ CONTENTS = {
     "connection": "the warehouse's",
     "settings": "environment, .env",
     "assets": "what Dags exchange",
+    "dbt_vars": "thresholds",
     "as_of_date": "a run's date",
     "local": "make refresh, up, load",
     "deploy": "set-up of Snowflake",

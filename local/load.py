@@ -1,7 +1,8 @@
 """Load a user's own customers and transactions in place of the sources: `make load`.
 
-Which columns a file must have stands in sources.py; others may be absent and come out NULL, except that transactions
-without a status count as approved, and without ingested_at as delivered now. Columns of other names are ignored.
+Which columns a file must have stands in dbt's sources.yml; others may be absent and come out NULL, except that
+transactions without a status count as approved, and without ingested_at as delivered now. Columns of other names are
+ignored.
 
 Everything is read into a scratch database and checked there; the warehouse is touched once all of it holds.
 """

@@ -1,4 +1,4 @@
-"""The source tables of schema raw: their columns, and the embedded warehouse they are written to."""
+"""The source tables of schema raw, as dbt's sources.yml has them, and the embedded warehouse they are written to."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
+import yaml
+
+from include.customer_360.settings import DBT_PROJECT
+
+SOURCES_YML = DBT_PROJECT / "models" / "staging" / "sources.yml"
 
 
 class WarehouseError(RuntimeError):
@@ -38,40 +43,31 @@ class SourceTable:
         return ", ".join(f"{column.name} {column.type}" for column in self.columns)
 
 
-CUSTOMERS = SourceTable(
-    "customers",
-    (
-        Column("customer_id", "varchar", required=True),
-        Column("first_name", "varchar"),
-        Column("last_name", "varchar"),
-        Column("email", "varchar"),
-        Column("age", "integer"),
-        Column("state", "varchar"),
-        Column("city", "varchar"),
-        Column("employment_status", "varchar"),
-        Column("card_type", "varchar"),
-        Column("credit_limit", "decimal(18,2)"),
-        Column("account_open_date", "date"),
-        Column("marketing_opt_in", "boolean"),
-        Column("updated_at", "timestamp"),
-    ),
-)
+def _source_tables() -> dict[str, SourceTable]:
+    """Read the tables of source raw from dbt's yml, by name.
 
-TRANSACTIONS = SourceTable(
-    "transactions",
-    (
-        Column("transaction_id", "varchar", required=True),
-        Column("customer_id", "varchar", required=True),
-        Column("transaction_date", "date", required=True),
-        # As delivered: what is no number is kept, and turned away with a reason later.
-        Column("transaction_amount", "varchar", required=True),
-        Column("merchant_name", "varchar"),
-        Column("merchant_category", "varchar"),
-        Column("channel", "varchar"),
-        Column("status", "varchar"),
-        Column("ingested_at", "timestamp"),
-    ),
-)
+    :raises KeyError: when a column has no data_type.
+    """
+    described = yaml.safe_load(SOURCES_YML.read_text(encoding="utf-8"))
+    (raw,) = (source for source in described["sources"] if source["name"] == "raw")
+    return {table["name"]: SourceTable(table["name"], _columns(table)) for table in raw["tables"]}
+
+
+def _columns(table: dict[str, Any]) -> tuple[Column, ...]:
+    return tuple(
+        Column(
+            column["name"],
+            # As DuckDB spells decimal(18, 2).
+            column["data_type"].replace(" ", ""),
+            required=column.get("config", {}).get("meta", {}).get("required", False),
+        )
+        for column in table["columns"]
+    )
+
+
+_TABLES = _source_tables()
+CUSTOMERS = _TABLES["customers"]
+TRANSACTIONS = _TABLES["transactions"]
 
 _SOURCE_LOADS = """
 create table if not exists warehouse.ops.source_loads (

@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DBT_PROJECT = PROJECT_ROOT / "include" / "dbt"
 SQL_TEMPLATES = PROJECT_ROOT / "include" / "sql"
+# Where templates look for files: the validations share a macro with the models.
+TEMPLATE_FOLDERS = [str(SQL_TEMPLATES), str(DBT_PROJECT / "macros")]
 
 
 class SettingsError(ValueError):

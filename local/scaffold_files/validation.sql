@@ -19,7 +19,7 @@ active as (
     select
         customer_id,
         sum(transaction_amount) as lifetime_value,
-        sum(case when transaction_date > {{ validation.as_of }} - 90 then transaction_amount else 0 end)
+        sum(case when transaction_date > {{ validation.as_of }} - {{ vars.spend_window_days }} then transaction_amount else 0 end)
             as spend_last_90_days
     from core.fct_transactions
     where

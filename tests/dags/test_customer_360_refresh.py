@@ -140,6 +140,22 @@ def test_the_dbt_build_is_tried_once_with_its_data_tests(dag: DAG) -> None:
     assert "unit_test" not in producer.dbt_cmd_flags
 
 
+def test_the_nightly_build_leaves_out_the_tests_of_what_only_a_first_load_reads(dag: DAG) -> None:
+    flags = dag.get_task("dbt_build.dbt_producer_watcher").dbt_cmd_flags
+    assert flags[flags.index("--exclude") + 1] == "tag:first_load_only"
+    nodes = json.loads(MANIFEST.read_text())["nodes"].values()
+    tests = [
+        (node["attached_node"], node["test_metadata"]["name"], node["tags"])
+        for node in nodes
+        if node.get("test_metadata")
+    ]
+    left_out = {(model, kind) for model, kind, tags in tests if "first_load_only" in tags}
+    assert left_out == {("model.customer_analytics.stg_transactions", kind) for kind in ("unique", "not_null")}
+    # What the first load made of it is looked at in the fact.
+    of_fact = {kind for model, kind, _ in tests if model == "model.customer_analytics.fct_transactions"}
+    assert {"unique", "not_null"} <= of_fact
+
+
 def test_no_watcher_builds_its_node_again_without_tests(dag: DAG) -> None:
     nodes = json.loads(MANIFEST.read_text())["nodes"].values()
     built = {node["name"] for node in nodes if node["resource_type"] in ("model", "seed", "snapshot")}

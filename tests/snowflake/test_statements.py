@@ -32,7 +32,7 @@ from include.customer_360.operators.base import WarehouseOperator
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.operators.validate import ValidateMartOperator
-from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES
+from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, TEMPLATE_FOLDERS
 from tests.snowflake.account import SnowflakeAccount
 
 AS_OF_DATE = "2026-03-30"
@@ -459,7 +459,7 @@ def of_operators() -> list[str]:
     run = {"run_schema": RUN_SCHEMA, "as_of_date": AS_OF_DATE}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WAREHOUSE", "snowflake")
-        with DAG("statements", schedule=None, template_searchpath=str(SQL_TEMPLATES)):
+        with DAG("statements", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
             operators: list[WarehouseOperator] = [
                 *map(validation, ("sources", *DRIFT)),
                 WriteHistoryOperator(task_id="write_history", **run),
@@ -544,7 +544,7 @@ def test_sqlfluff_takes_every_compiled_model(target: Path, second_build: str) ->
 
 @pytest.mark.parametrize("mart", ["sources", *DRIFT])
 def test_sqlfluff_takes_every_rendered_validation(mart: str) -> None:
-    with DAG("validation", schedule=None, template_searchpath=str(SQL_TEMPLATES)):
+    with DAG("validation", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
         operator = validation(mart)
     operator.resolve_template_files()
     operator.render_template_fields({"run_id": "run_1"})

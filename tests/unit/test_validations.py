@@ -17,12 +17,13 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.customer_360.catalog import load_catalog
+from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.operators.validate import (
     ValidateMartOperator,
     ValidationFailed,
     ValidationNotRun,
 )
-from include.customer_360.settings import SQL_TEMPLATES
+from include.customer_360.settings import TEMPLATE_FOLDERS
 from tests.unit.validation_warehouse import AS_OF_DATE, RUN_SCHEMA, build_warehouse
 
 LTV = "metric_customer_ltv"
@@ -35,6 +36,7 @@ MARTS = list(DRIFT)
 TEMPLATES = ["sources", *MARTS]
 # Those whose every check has a planted fault here.
 PLANTED = ["sources", SEGMENTS, LTV, MOM, ATV, PROFILE]
+HIGH, STABLE = "High-Value Travelers", "Stable Mid-Spenders"
 
 
 class Fault(NamedTuple):
@@ -72,8 +74,8 @@ def publication(mart: str, row_count: int, lifetime_value: str, as_of_date: str 
     )
 
 
-# Nine customers exist on 2026-03-15; together they spent 27,210.00.
-CUSTOMER_COUNT, TOTAL_SPEND = 9, "27210.00"
+# So many customers exist on 2026-03-15, and spent so much together.
+CUSTOMER_COUNT, TOTAL_SPEND = 34, "105294.99"
 
 FAULTS = [
     Fault("sources", "sources_customers_not_empty", ["delete from raw.customers"]),
@@ -113,10 +115,10 @@ FAULTS = [
     Fault(LTV, "ltv_avg_spend_per_day_recomputes", [update(LTV, "avg_spend_per_day = 5.3", "STABLE")]),
     Fault(LTV, "ltv_segment_agrees", [update(LTV, "customer_segment = null", "STABLE")]),
     Fault(LTV, "ltv_stamped_with_as_of_date", [update(LTV, "as_of_date = '2026-03-14'", "STABLE")]),
-    Fault(LTV, "ltv_row_count_near_published", [publication(LTV, 10, TOTAL_SPEND)]),
-    Fault(LTV, "ltv_row_count_near_published", [publication(LTV, 8, TOTAL_SPEND)]),
-    Fault(LTV, "ltv_lifetime_value_near_published", [publication(LTV, CUSTOMER_COUNT, "29000.00")]),
-    Fault(LTV, "ltv_lifetime_value_near_published", [publication(LTV, CUSTOMER_COUNT, "21000.00")]),
+    Fault(LTV, "ltv_row_count_near_published", [publication(LTV, 36, TOTAL_SPEND)]),
+    Fault(LTV, "ltv_row_count_near_published", [publication(LTV, 30, TOTAL_SPEND)]),
+    Fault(LTV, "ltv_lifetime_value_near_published", [publication(LTV, CUSTOMER_COUNT, "111000.00")]),
+    Fault(LTV, "ltv_lifetime_value_near_published", [publication(LTV, CUSTOMER_COUNT, "84000.00")]),
     Fault(
         MOM,
         "mom_one_row_per_customer_month",
@@ -152,8 +154,36 @@ FAULTS = [
     ),
     Fault(
         MOM,
-        "mom_trend_category_recomputes",
+        "mom_trend_in_bounds",
         [update(MOM, "mom_trend_category = 'High Decline'", "TRAVELLER", "month = '2026-02-01'")],
+    ),
+    Fault(MOM, "mom_trend_in_bounds", [update(MOM, "mom_trend_category = ''", "TRAVELLER", "month = '2026-02-01'")]),
+    # Where the month before is not the month counted as 1, and the other way round.
+    Fault(
+        MOM,
+        "mom_first_month_labelled",
+        [update(MOM, "mom_trend_category = 'Flat'", "STABLE", "month_number = 1")],
+    ),
+    Fault(
+        MOM,
+        "mom_first_month_labelled",
+        [update(MOM, "mom_trend_category = 'First Month'", "TRENDS", "month = '2026-01-01'")],
+        also={"mom_trend_after_no_spend"},
+    ),
+    Fault(
+        MOM,
+        "mom_trend_after_no_spend",
+        [update(MOM, "mom_trend_category = 'Growth'", "TRENDS", "month = '2026-02-01'")],
+    ),
+    Fault(
+        MOM,
+        "mom_trend_after_no_spend",
+        [update(MOM, "mom_trend_category = 'High Growth'", "TRENDS", "month = '2026-01-01'")],
+    ),
+    Fault(
+        MOM,
+        "mom_trend_after_no_spend",
+        [update(MOM, "mom_trend_category = ''", "TRENDS", "month = '2026-01-01'")],
     ),
     # A late purchase that the mart does not have.
     Fault(
@@ -216,7 +246,15 @@ FAULTS = [
         [update(ATV, "transaction_value_stddev = 0, spending_consistency = 'Consistent'", "ONE_PURCHASE")],
         also={"atv_sample_reconciles"},
     ),
-    Fault(ATV, "atv_consistency_matches", [update(ATV, "spending_consistency = 'Moderate'", "STABLE")]),
+    Fault(ATV, "atv_consistency_in_bounds", [update(ATV, "spending_consistency = 'Moderate'", "STABLE")]),
+    Fault(ATV, "atv_consistency_in_bounds", [update(ATV, "spending_consistency = 'Steady'", "STABLE")]),
+    Fault(ATV, "atv_consistency_null_without_stddev", [update(ATV, "spending_consistency = null", "STABLE")]),
+    Fault(
+        ATV,
+        "atv_consistency_null_without_stddev",
+        [update(ATV, "spending_consistency = 'Variable'", "ONE_PURCHASE")],
+        also={"atv_consistency_in_bounds"},
+    ),
     Fault(ATV, "atv_segment_agrees", [update(ATV, "customer_segment = 'Declining'", "STABLE")]),
     Fault(ATV, "atv_stamped_with_as_of_date", [update(ATV, "as_of_date = '2026-03-14'", "STABLE")]),
     Fault(SEGMENTS, "segments_one_row_per_customer", [duplicate(SEGMENTS, "NEVER_SPENT")]),
@@ -229,15 +267,27 @@ FAULTS = [
         SEGMENTS,
         "segments_known",
         [update(SEGMENTS, "customer_segment = null", "STABLE")],
-        also={"segments_rules_recompute"},
     ),
     Fault(
         SEGMENTS,
         "segments_known",
         [update(SEGMENTS, "customer_segment = 'Stable Mid-Spenders'", "NEVER_SPENT")],
-        also={"segments_rules_recompute"},
     ),
-    Fault(SEGMENTS, "segments_rules_recompute", [update(SEGMENTS, "customer_segment = 'Declining'", "STABLE")]),
+    Fault(SEGMENTS, "segments_known", [update(SEGMENTS, "customer_segment = 'Unheard of'", "TRAVELLER")]),
+    # Within the bounds of no segment or of a later one, and within the bounds of one without being of it.
+    Fault(SEGMENTS, "segments_high_value_in_bounds", [update(SEGMENTS, f"customer_segment = '{HIGH}'", "STABLE")]),
+    Fault(
+        SEGMENTS,
+        "segments_high_value_in_bounds",
+        [update(SEGMENTS, "customer_segment = 'New & Growing'", "TRAVELLER")],
+    ),
+    Fault(SEGMENTS, "segments_declining_in_bounds", [update(SEGMENTS, "customer_segment = 'Declining'", "STABLE")]),
+    Fault(SEGMENTS, "segments_declining_in_bounds", [update(SEGMENTS, f"customer_segment = '{STABLE}'", "DECLINING")]),
+    Fault(SEGMENTS, "segments_growing_in_bounds", [update(SEGMENTS, "customer_segment = 'New & Growing'", "STABLE")]),
+    Fault(SEGMENTS, "segments_growing_in_bounds", [update(SEGMENTS, f"customer_segment = '{STABLE}'", "ONE_PURCHASE")]),
+    Fault(SEGMENTS, "segments_budget_in_bounds", [update(SEGMENTS, "customer_segment = 'Budget-Conscious'", "STABLE")]),
+    Fault(SEGMENTS, "segments_budget_in_bounds", [update(SEGMENTS, f"customer_segment = '{STABLE}'", "BUDGET_BELOW")]),
+    Fault(SEGMENTS, "segments_high_value_in_bounds", [update(SEGMENTS, f"customer_segment = '{HIGH}'", "DECLINING")]),
     Fault(
         SEGMENTS,
         "segments_percentages_in_range",
@@ -284,7 +334,15 @@ FAULTS = [
         [update(table, "customer_key = 'unheard of'", "STABLE") for table in (PROFILE, "int_customers")],
     ),
     Fault(PROFILE, "profile_account_age_recomputes", [update(PROFILE, "account_age_days = 437", "STABLE")]),
-    Fault(PROFILE, "profile_recency_recomputes", [update(PROFILE, "recency_status = 'Active (30 days)'", "STABLE")]),
+    Fault(PROFILE, "profile_days_since_recomputes", [update(PROFILE, "days_since_last_transaction = 41", "STABLE")]),
+    Fault(
+        PROFILE, "profile_days_since_recomputes", [update(PROFILE, "days_since_last_transaction = 0", "NEVER_SPENT")]
+    ),
+    Fault(PROFILE, "profile_recency_in_bounds", [update(PROFILE, "recency_status = 'Active (30 days)'", "STABLE")]),
+    Fault(PROFILE, "profile_recency_in_bounds", [update(PROFILE, "recency_status = ''", "NEVER_SPENT")]),
+    Fault(
+        PROFILE, "profile_recency_in_bounds", [update(PROFILE, "recency_status = 'At Risk (90 days)'", "NEVER_SPENT")]
+    ),
     Fault(
         PROFILE,
         "profile_days_since_not_negative",
@@ -295,8 +353,17 @@ FAULTS = [
     ),
     Fault(
         PROFILE,
-        "profile_spending_profile_recomputes",
+        "profile_spending_profile_in_bounds",
         [update(PROFILE, "spending_profile = 'Travel-Focused'", "STABLE")],
+    ),
+    Fault(
+        PROFILE, "profile_spending_profile_in_bounds", [update(PROFILE, "spending_profile = 'Balanced'", "TRAVELLER")]
+    ),
+    Fault(
+        PROFILE,
+        "profile_spending_profile_in_bounds",
+        # Most of what this customer buys are necessities, and still travel counts first.
+        [update(table, "travel_spend_pct = 30, necessities_spend_pct = 65", "BUDGET") for table in (PROFILE, SEGMENTS)],
     ),
     Fault(
         PROFILE,
@@ -309,15 +376,88 @@ FAULTS = [
         [update(PROFILE, "eligible_for_premium_campaign = true", "NEVER_SPENT")],
     ),
     Fault(
+        PROFILE,
+        "profile_campaign_flags_match_segment",
+        [update(PROFILE, "eligible_for_onboarding_campaign = false", "GROWING")],
+    ),
+    Fault(
         PROFILE, "profile_stamped_with_as_of_date", [update(PROFILE, "profile_updated_date = '2026-03-14'", "STABLE")]
     ),
     Fault(
         PROFILE,
         "profile_emails_present",
-        [update(table, "email = null", "STABLE") for table in (PROFILE, "int_customers")],
+        # Two of 34 are more than 5 %.
+        [
+            update(table, "email = null", customer)
+            for table in (PROFILE, "int_customers")
+            for customer in ("STABLE", "BUDGET")
+        ],
     ),
-    Fault(PROFILE, "profile_row_count_near_published", [publication(PROFILE, 10, TOTAL_SPEND)]),
-    Fault(PROFILE, "profile_lifetime_value_near_published", [publication(PROFILE, CUSTOMER_COUNT, "29000.00")]),
+    Fault(PROFILE, "profile_row_count_near_published", [publication(PROFILE, 36, TOTAL_SPEND)]),
+    Fault(PROFILE, "profile_lifetime_value_near_published", [publication(PROFILE, CUSTOMER_COUNT, "111000.00")]),
+]
+
+
+class Shift(NamedTuple):
+    """A wrong threshold in the compiled SQL of a model, and the check of `mart`, built with it, that fails."""
+
+    var: str
+    model: str
+    right: str
+    wrong: str
+    mart: str
+    check: str
+
+
+def shifts(var: str, model: str, right: str, mart: str, check: str) -> list[Shift]:
+    """One too low, one too high, and a comparison that takes the threshold itself to the wrong side."""
+    before, comparison, threshold = re.fullmatch(r"(.*?)(<=|>=|<|>) (-?\d+)", right).groups()
+    other = comparison.removesuffix("=") if comparison.endswith("=") else f"{comparison}="
+    wrong = [f"{before}{comparison} {int(threshold) + step}" for step in (-1, 1)] + [f"{before}{other} {threshold}"]
+    return [Shift(var, model, right, each, mart, check) for each in wrong]
+
+
+def window_shifts(days: int) -> list[Shift]:
+    """Windows that begin a day too early or too late."""
+    model, check = "int_customer_transactions", "segments_spend_windows_reconcile"
+    right = f"+ cast(-{days} as bigint) * interval 1 day"
+    return [
+        Shift("spend_window_days", model, right, right.replace(str(days), str(days + step)), SEGMENTS, check)
+        for step in (-1, 1)
+    ]
+
+
+SHIFTS = [
+    *window_shifts(90),
+    *window_shifts(180),
+    *shifts(
+        *("high_value_avg_monthly_spend", SEGMENTS, "avg_monthly_spend >= 5000"),
+        *(SEGMENTS, "segments_high_value_in_bounds"),
+    ),
+    *shifts("travel_focused_pct", SEGMENTS, "travel_spend_pct >= 25", SEGMENTS, "segments_high_value_in_bounds"),
+    *shifts("travel_focused_pct", PROFILE, "travel_spend_pct >= 25", PROFILE, "profile_spending_profile_in_bounds"),
+    *shifts(
+        *("declining_spend_change_pct", SEGMENTS, "spend_change_pct <= -30"),
+        *(SEGMENTS, "segments_declining_in_bounds"),
+    ),
+    *shifts(
+        *("declining_prior_spend", SEGMENTS, "spend_prior_90_days >= 2000"), *(SEGMENTS, "segments_declining_in_bounds")
+    ),
+    *shifts("new_tenure_months", SEGMENTS, "tenure_months <= 6", SEGMENTS, "segments_growing_in_bounds"),
+    *shifts("growing_spend_change_pct", SEGMENTS, "spend_change_pct >= 50", SEGMENTS, "segments_growing_in_bounds"),
+    *shifts("budget_avg_monthly_spend", SEGMENTS, "avg_monthly_spend < 1500", SEGMENTS, "segments_budget_in_bounds"),
+    *shifts("necessity_focused_pct", SEGMENTS, "necessities_spend_pct >= 60", SEGMENTS, "segments_budget_in_bounds"),
+    *shifts(
+        *("necessity_focused_pct", PROFILE, "necessities_spend_pct >= 60"),
+        *(PROFILE, "profile_spending_profile_in_bounds"),
+    ),
+    *shifts("recency_active_days", PROFILE, "last_transaction <= 30", PROFILE, "profile_recency_in_bounds"),
+    *shifts("recency_recent_days", PROFILE, "last_transaction <= 60", PROFILE, "profile_recency_in_bounds"),
+    *shifts("recency_at_risk_days", PROFILE, "last_transaction <= 90", PROFILE, "profile_recency_in_bounds"),
+    *shifts("consistent_stddev", ATV, "stddev < 50", ATV, "atv_consistency_in_bounds"),
+    *shifts("moderate_stddev", ATV, "stddev < 200", ATV, "atv_consistency_in_bounds"),
+    *shifts("mom_high_growth_pct", MOM, "mom_change_pct > 50", MOM, "mom_trend_in_bounds"),
+    *shifts("mom_high_decline_pct", MOM, "mom_change_pct >= -30", MOM, "mom_trend_in_bounds"),
 ]
 
 
@@ -345,6 +485,12 @@ def connection(shared_connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.
 def copy_of(built_file: Path, file: Path) -> Path:
     assert not built_file.with_name(f"{built_file.name}.wal").exists()
     return Path(shutil.copy(built_file, file))
+
+
+def compiled_model(built_file: Path, model: str) -> str:
+    """Return the select of a model as dbt compiled it, for whatever file the warehouse is in."""
+    [file] = (built_file.parent / "target" / "compiled").glob(f"**/models/**/{model}.sql")
+    return file.read_text().replace(f'"{built_file.stem}".', "")
 
 
 def checks_of(
@@ -379,6 +525,34 @@ def test_planted_fault_is_caught_by_its_check(connection: duckdb.DuckDBPyConnect
         connection.execute(statement)
 
     assert failed_checks(connection, fault.mart) == {fault.check} | fault.also
+
+
+@pytest.mark.parametrize("shift", SHIFTS, ids=lambda shift: f"{shift.model}: {shift.wrong}")
+def test_a_shifted_threshold_in_a_model_is_caught(
+    connection: duckdb.DuckDBPyConnection, built_file: Path, shift: Shift
+) -> None:
+    for model in dict.fromkeys((shift.model, shift.mart)):
+        sql = compiled_model(built_file, model)
+        if model == shift.model:
+            assert shift.right in sql
+            sql = sql.replace(shift.right, shift.wrong)
+        connection.execute(f"create or replace table {RUN_SCHEMA}.{model} as {sql}")
+
+    assert failed_checks(connection, shift.mart) == {shift.check}
+
+
+def test_a_model_as_it_is_fails_no_check_when_it_is_built_here(
+    connection: duckdb.DuckDBPyConnection, built_file: Path
+) -> None:
+    for model in dict.fromkeys(model for shift in SHIFTS for model in (shift.model, shift.mart)):
+        connection.execute(f"create or replace table {RUN_SCHEMA}.{model} as {compiled_model(built_file, model)}")
+
+    assert {mart: failed_checks(connection, mart) for mart in MARTS} == {mart: set() for mart in MARTS}
+
+
+def test_every_threshold_is_shifted() -> None:
+    no_thresholds = {"ingest_lookback_days", "correction_days", "calendar_first_day", "calendar_last_day"}
+    assert {shift.var for shift in SHIFTS} == dbt_vars().keys() - no_thresholds
 
 
 def test_every_check_has_a_planted_fault_and_a_name_of_its_own(connection: duckdb.DuckDBPyConnection) -> None:
@@ -428,14 +602,14 @@ def test_drift_is_measured_against_the_latest_publication_up_to_a_week_old(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
     connection.execute(publication(LTV, 500, "1.00", as_of_date="2026-03-07"))
-    connection.execute(publication(LTV, 9, "25000.00", as_of_date="2026-03-08"))
+    connection.execute(publication(LTV, 34, "96000.00", as_of_date="2026-03-08"))
     connection.execute(publication(LTV, 500, "1.00", as_of_date="2026-03-16"))
     connection.execute(publication(PROFILE, 500, "1.00", as_of_date="2026-03-15"))
 
     checks = checks_of(connection, LTV)
 
-    assert checks["ltv_row_count_near_published"][1] == "row_count 9, 0.00 % against 2026-03-08"
-    assert checks["ltv_lifetime_value_near_published"][1] == "lifetime_value 27210.00, 8.84 % against 2026-03-08"
+    assert checks["ltv_row_count_near_published"][1] == "row_count 34, 0.00 % against 2026-03-08"
+    assert checks["ltv_lifetime_value_near_published"][1] == "lifetime_value 105294.99, 9.68 % against 2026-03-08"
 
 
 def test_without_a_publication_within_a_week_there_is_nothing_to_drift_from(
@@ -445,7 +619,7 @@ def test_without_a_publication_within_a_week_there_is_nothing_to_drift_from(
 
     _, observed, _, passed = checks_of(connection, LTV)["ltv_row_count_near_published"]
 
-    assert observed == "row_count 9, nothing comparable published"
+    assert observed == "row_count 34, nothing comparable published"
     assert passed
 
 
@@ -502,7 +676,7 @@ def stored_results(file: Path, columns: str, condition: str = "true") -> list[tu
 
 def rendered(mart: str, **arguments: object) -> ValidateMartOperator:
     settings = {"run_schema": RUN_SCHEMA, "as_of_date": AS_OF_DATE, "drift": DRIFT.get(mart)} | arguments
-    with DAG("refresh", schedule=None, template_searchpath=str(SQL_TEMPLATES)):
+    with DAG("refresh", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
         operator = ValidateMartOperator(task_id=f"validate_{mart}", mart=mart, **settings)
     operator.resolve_template_files()
     operator.render_template_fields({"run_id": "run_1", "params": {"accept_drift": True}})
@@ -541,7 +715,7 @@ def test_operator_returns_and_keeps_every_result(warehouse: Path) -> None:
         ("run_1", LTV, datetime.date(2026, 3, 15), RUN_SCHEMA, "error", True)
     ]
     assert stored_results(warehouse, "observed, expected", "check_name = 'ltv_stamped_with_as_of_date'") == [
-        ("9 of 9 rows", "every row has as_of_date 2026-03-15, and there are rows")
+        ("34 of 34 rows", "every row has as_of_date 2026-03-15, and there are rows")
     ]
     [(first, last)] = stored_results(warehouse, "min(checked_at), max(checked_at)")
     assert before <= first == last <= datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
@@ -570,7 +744,7 @@ def test_rerun_replaces_the_results_of_its_run_and_mart_only(warehouse: Path) ->
     ]
     assert stored_results(warehouse, "dag_run_id, mart, count(*)", "true group by all") == [
         ("run_0", LTV, 11),
-        ("run_1", ATV, 9),
+        ("run_1", ATV, 10),
         ("run_1", LTV, 11),
     ]
 

@@ -1,4 +1,4 @@
-"""A warehouse of ten hand-made customers, built by dbt into the schema of one run."""
+"""A warehouse of customers made by hand, on each side of every threshold, built by dbt into the schema of one run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,57 @@ from pathlib import Path
 import duckdb
 
 from include.customer_360.settings import DBT_PROJECT
+from local import sources
 
 AS_OF_DATE = "2026-03-15"
 RUN_SCHEMA = "marts_run_20260315"
+
+# On both sides of each threshold; the windows of 90 days begin on 2025-12-16 and 2025-09-17.
+_AT_THRESHOLDS = {
+    "HIGH_VALUE_AT": [("2026-01-20", "3750.00", "Hotels"), ("2026-01-21", "11250.00", "Retail")],
+    "HIGH_VALUE_BELOW": [("2026-01-20", "5000.00", "Hotels"), ("2026-01-21", "9999.99", "Retail")],
+    "TRAVEL_BELOW": [("2026-01-20", "3749.98", "Hotels"), ("2026-01-21", "11250.02", "Retail")],
+    "DECLINING_AT": [("2025-10-05", "2000.00", "Retail"), ("2026-01-10", "1400.00", "Retail")],
+    "FELL_LESS": [("2025-10-05", "2000.00", "Retail"), ("2026-01-10", "1400.01", "Retail")],
+    "FELL_FROM_LESS": [("2025-10-05", "1999.99", "Retail"), ("2026-01-10", "1000.00", "Retail")],
+    "GROWING_AT": [("2025-09-20", "100.00", "Retail"), ("2026-01-05", "150.00", "Retail")],
+    "GREW_LESS": [("2025-11-20", "100.00", "Retail"), ("2026-01-05", "149.99", "Retail")],
+    "NO_LONGER_NEW": [
+        ("2025-08-20", "10.00", "Dining"),
+        ("2025-10-20", "100.00", "Dining"),
+        ("2026-01-05", "160.00", "Dining"),
+    ],
+    "BUDGET_AT": [("2025-05-05", "500.00", "Gas"), ("2025-10-05", "4500.00", "Gas"), ("2026-01-05", "4500.00", "Gas")],
+    "BUDGET_BELOW": [
+        ("2025-05-05", "500.00", "Gas"),
+        ("2025-10-05", "4500.00", "Gas"),
+        ("2026-01-05", "4499.99", "Gas"),
+    ],
+    "NECESSITIES_AT": [("2025-05-05", "60.00", "Gas"), ("2026-01-05", "40.00", "Retail")],
+    "NECESSITIES_BELOW": [("2025-05-05", "59.99", "Gas"), ("2026-01-05", "40.01", "Retail")],
+    "LAST_SEEN_30": [("2026-02-13", "9.00", "Retail")],
+    "LAST_SEEN_31": [("2026-02-12", "9.00", "Retail")],
+    "LAST_SEEN_60": [("2026-01-14", "9.00", "Retail")],
+    "LAST_SEEN_61": [("2026-01-13", "9.00", "Retail")],
+    "LAST_SEEN_90": [("2025-12-15", "9.00", "Retail")],
+    "LAST_SEEN_91": [("2025-12-14", "9.00", "Retail")],
+    "WINDOWS": [("2025-09-16", "5.00", "Retail"), ("2025-09-17", "7.00", "Retail"), ("2025-12-16", "11.00", "Retail")],
+    "STDDEV_50": [("2026-01-01", amount, "Retail") for amount in ("50.00", "100.00", "150.00")],
+    "STDDEV_BELOW_50": [("2026-01-01", amount, "Retail") for amount in ("50.01", "100.00", "149.99")],
+    "STDDEV_200": [("2026-01-01", amount, "Retail") for amount in ("50.00", "250.00", "450.00")],
+    "STDDEV_BELOW_200": [("2026-01-01", amount, "Retail") for amount in ("50.01", "250.00", "449.99")],
+    # Changes of 50, 50.0067, 0, -11, -30 and -30.0071 percent, nothing twice, and something.
+    "TRENDS": [
+        ("2025-05-09", "100.00", "Retail"),
+        ("2025-06-09", "150.00", "Retail"),
+        ("2025-07-09", "225.01", "Retail"),
+        ("2025-08-09", "225.01", "Retail"),
+        ("2025-09-09", "200.00", "Retail"),
+        ("2025-10-09", "140.00", "Retail"),
+        ("2025-11-09", "97.99", "Retail"),
+        ("2026-02-09", "0.01", "Retail"),
+    ],
+}
 
 # Customer, date account opened.
 CUSTOMERS = [
@@ -26,6 +74,7 @@ CUSTOMERS = [
     ("NOT_YET_OPEN", "2026-04-01"),
     ("SPENT_BEFORE_OPENING", "2026-04-01"),
     ("LONG_GONE", None),
+    *((customer, "2025-01-01") for customer in _AT_THRESHOLDS),
 ]
 # Customer, date, amount, category, status.
 TRANSACTIONS = [
@@ -47,6 +96,7 @@ TRANSACTIONS = [
     ("ONE_PURCHASE", "2026-03-05", "50.00", "Hotels", "approved"),
     ("SPENT_BEFORE_OPENING", "2026-02-20", "30.00", "Grocery", "approved"),
     ("LONG_GONE", "2025-09-01", "60.00", "Utilities", "approved"),
+    *((customer, *purchase, "approved") for customer, purchases in _AT_THRESHOLDS.items() for purchase in purchases),
 ]
 
 
@@ -55,20 +105,12 @@ def build_warehouse(folder: Path) -> Path:
     file = folder / "validated.duckdb"
     with duckdb.connect(str(file)) as connection:
         connection.execute("create schema raw")
-        connection.execute(
-            "create table raw.customers (customer_id varchar, first_name varchar, last_name varchar, email varchar, "
-            "age integer, state varchar, city varchar, employment_status varchar, card_type varchar, "
-            "credit_limit decimal(18, 2), account_open_date date, marketing_opt_in boolean, updated_at timestamp)"
-        )
+        for table in (sources.CUSTOMERS, sources.TRANSACTIONS):
+            connection.execute(f"create table raw.{table.name} ({table.column_definitions})")
         connection.executemany(
             "insert into raw.customers values "
             "(?, 'Ada', 'Byron', 'ada@example.com', 40, 'NY', 'Albany', 'Employed', 'Standard', 9000, ?, true, ?)",
             [(customer, opened, "2025-01-01 08:00:00") for customer, opened in CUSTOMERS],
-        )
-        connection.execute(
-            "create table raw.transactions (transaction_id varchar, customer_id varchar, transaction_date date, "
-            "transaction_amount varchar, merchant_name varchar, merchant_category varchar, channel varchar, "
-            "status varchar, ingested_at timestamp)"
         )
         connection.executemany(
             "insert into raw.transactions values (?, ?, ?, ?, 'Shop', ?, 'Online', ?, '2026-03-21 01:00:00')",

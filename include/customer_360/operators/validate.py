@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.sql.operators.sql import SQLCheckResult
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.operators.base import RunSchemaOperator
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class ValidateMartOperator(RunSchemaOperator):
     """Run `validations/<mart>.sql`, log its checks, keep them in ops.validation_results, fail on a failed error check.
 
     The SQL returns one row per check: check_name, severity (`error` or `warn`), observed, expected, passed. Its
-    template may also use `mart`, `drift`, `drift_severity` and `freshness_severity`.
+    template may also use `mart`, `drift`, `drift_severity`, `freshness_severity` and `vars`, those of the dbt project.
     Returns (XCom) `{"passed": n, "warned": n, "failed": n}`.
 
     :param mart: the mart's name, which is also the template's, or `sources`.
@@ -60,7 +61,14 @@ class ValidateMartOperator(RunSchemaOperator):
         "ops_tables",
         "sql",
     )
-    sql_names: Sequence[str] = (*RunSchemaOperator.sql_names, "mart", "drift", "drift_severity", "freshness_severity")
+    sql_names: Sequence[str] = (
+        *RunSchemaOperator.sql_names,
+        "mart",
+        "drift",
+        "drift_severity",
+        "freshness_severity",
+        "vars",
+    )
     ui_color = "#d4ecd4"
 
     def __init__(
@@ -79,6 +87,11 @@ class ValidateMartOperator(RunSchemaOperator):
         self.freshness_severity = freshness_severity
         self.ops_tables = "publish/ops_tables.sql"
         self.sql = f"validations/{mart}.sql"
+
+    @property
+    def vars(self) -> Mapping[str, int | str]:
+        """The vars of the dbt project, by name. No attribute: an operator is copied, and they cannot be."""
+        return dbt_vars()
 
     def execute(self, context: Context) -> dict[str, int]:
         """Run the checks.

@@ -32,28 +32,12 @@
     )
 
     select
-        transaction_id,
-        customer_id,
-        transaction_date,
-        transaction_amount,
-        merchant_name,
-        merchant_category,
-        channel,
-        status,
-        ingested_at
+        {{ transaction_columns() }}
     from {{ relation }}
     where transaction_id not in (select repeated.transaction_id from repeated)
     union all
     select
-        transaction_id,
-        customer_id,
-        transaction_date,
-        transaction_amount,
-        merchant_name,
-        merchant_category,
-        channel,
-        status,
-        ingested_at
+        {{ transaction_columns() }}
     from ranked
     where version_rank = 1
 {%- endmacro %}

@@ -30,10 +30,35 @@
     'profile_agrees_with_mom': 'the months add up to lifetime_value, or to less with spend in the month in progress',
     'profile_key_in_dim_customer': 'customer_key is a version of the same customer in core.dim_customer',
     'profile_account_age_recomputes': 'account_age_days are the days from account_open_date to as_of_date',
-    'profile_recency_recomputes': 'days_since_last_transaction and recency_status follow from last_transaction_date',
+    'profile_days_since_recomputes': 'days_since_last_transaction are the days from last_transaction_date to as_of_date',
+    'profile_recency_in_bounds': 'the last transaction of Active, Recent and At Risk is at most '
+        ~ vars.recency_active_days ~ ', ' ~ vars.recency_recent_days ~ ' and ' ~ vars.recency_at_risk_days
+        ~ ' days back and further than the status before, of Inactive further still or missing',
     'profile_days_since_not_negative': 'no transaction after as_of_date',
-    'profile_spending_profile_recomputes': 'spending_profile follows from travel and necessities_spend_pct',
-    'profile_campaign_flags_match_segment': 'the flag of its segment is set, and no other',
+    'profile_spending_profile_in_bounds': 'Travel-Focused exactly from ' ~ vars.travel_focused_pct
+        ~ ' % travel on, Necessity-Focused of the others exactly from ' ~ vars.necessity_focused_pct ~ ' % necessities on',
+    'profile_campaign_flags_match_segment': 'the flag of its segment in customer_segments is set, and no other',
+} -%}
+{#- By the day of the last transaction, where the model goes by days_since_last_transaction. -#}
+{% set active_from = validation.as_of ~ ' - ' ~ vars.recency_active_days -%}
+{% set recent_from = validation.as_of ~ ' - ' ~ vars.recency_recent_days -%}
+{% set at_risk_from = validation.as_of ~ ' - ' ~ vars.recency_at_risk_days -%}
+{% set recency_bounds = {
+    'Active (30 days)': 'mart.last_transaction_date >= ' ~ active_from,
+    'Recent (60 days)': 'mart.last_transaction_date < ' ~ active_from ~ ' and mart.last_transaction_date >= ' ~ recent_from,
+    'At Risk (90 days)': 'mart.last_transaction_date < ' ~ recent_from
+        ~ ' and mart.last_transaction_date >= ' ~ at_risk_from,
+    'Inactive (90+ days)': 'coalesce(mart.last_transaction_date < ' ~ at_risk_from ~ ', true)',
+} -%}
+{% set travel_focused = 'mart.travel_spend_pct >= ' ~ vars.travel_focused_pct -%}
+{% set necessity_focused = 'mart.necessities_spend_pct >= ' ~ vars.necessity_focused_pct -%}
+{% set spending_profile_bounds = {
+    'Travel-Focused': travel_focused,
+    'Necessity-Focused': necessity_focused ~ ' and not ' ~ travel_focused,
+    'Balanced': 'not (' ~ travel_focused ~ ' or ' ~ necessity_focused ~ ')',
+} -%}
+{% set segment_by_campaign = {
+    'retention': 'Declining', 'onboarding': 'New & Growing', 'premium': 'High-Value Travelers',
 } -%}
 
 with mart as (
@@ -124,31 +149,21 @@ faults as (
         and dim_customer.customer_key is null as profile_key_in_dim_customer,
         mart.account_age_days is distinct from datediff('day', mart.account_open_date, {{ validation.as_of }})
             as profile_account_age_recomputes,
+        mart.days_since_last_transaction
+        is distinct from datediff('day', mart.last_transaction_date, {{ validation.as_of }})
+            as profile_days_since_recomputes,
         mart.customer_id is not null
-        and (
-            mart.days_since_last_transaction
-            is distinct from datediff('day', mart.last_transaction_date, {{ validation.as_of }})
-            or mart.recency_status is distinct from case
-                when mart.days_since_last_transaction <= 30 then 'Active (30 days)'
-                when mart.days_since_last_transaction <= 60 then 'Recent (60 days)'
-                when mart.days_since_last_transaction <= 90 then 'At Risk (90 days)'
-                else 'Inactive (90+ days)'
-            end
-        ) as profile_recency_recomputes,
+        and {{ validation.out_of_bounds('mart.recency_status', recency_bounds) }} as profile_recency_in_bounds,
         coalesce(mart.days_since_last_transaction < 0, false) as profile_days_since_not_negative,
         mart.customer_id is not null
-        and mart.spending_profile is distinct from case
-            when mart.travel_spend_pct >= 25 then 'Travel-Focused'
-            when mart.necessities_spend_pct >= 60 then 'Necessity-Focused'
-            else 'Balanced'
-        end as profile_spending_profile_recomputes,
+        and {{ validation.out_of_bounds('mart.spending_profile', spending_profile_bounds) }}
+            as profile_spending_profile_in_bounds,
         mart.customer_id is not null
         and (
-            mart.eligible_for_retention_campaign is distinct from (coalesce(mart.customer_segment, '') = 'Declining')
-            or mart.eligible_for_onboarding_campaign
-            is distinct from (coalesce(mart.customer_segment, '') = 'New & Growing')
-            or mart.eligible_for_premium_campaign
-            is distinct from (coalesce(mart.customer_segment, '') = 'High-Value Travelers')
+            {%- for campaign, segment in segment_by_campaign.items() %}
+            {{ "or " if not loop.first }}mart.eligible_for_{{ campaign }}_campaign
+            is distinct from (coalesce(segments.customer_segment, '') = '{{ segment }}')
+            {%- endfor %}
         ) as profile_campaign_flags_match_segment
     from presence
     left join mart on presence.customer_id = mart.customer_id

@@ -3,12 +3,46 @@
     'segments_one_row_per_customer': 'one row for every customer of int_customers, none besides',
     'segments_covers_existing_customers': 'exactly the customers of core.dim_customer that exist at as_of_date',
     'segments_known': 'one of the five segments, NULL exactly before the first approved transaction',
-    'segments_rules_recompute': 'customer_segment follows from the other columns of its row',
+    'segments_high_value_in_bounds': 'High-Value Travelers exactly with avg_monthly_spend >= '
+        ~ vars.high_value_avg_monthly_spend ~ ' and travel_spend_pct >= ' ~ vars.travel_focused_pct,
+    'segments_declining_in_bounds': 'Declining exactly with spend_change_pct <= ' ~ vars.declining_spend_change_pct
+        ~ ' and spend_prior_90_days >= ' ~ vars.declining_prior_spend ~ ', unless of a segment before',
+    'segments_growing_in_bounds': 'New & Growing exactly with tenure_months <= ' ~ vars.new_tenure_months
+        ~ ' and spend_change_pct >= ' ~ vars.growing_spend_change_pct ~ ' or spend after none, unless of a segment before',
+    'segments_budget_in_bounds': 'Budget-Conscious exactly with avg_monthly_spend < ' ~ vars.budget_avg_monthly_spend
+        ~ ' and necessities_spend_pct >= ' ~ vars.necessity_focused_pct ~ ', unless of a segment before',
     'segments_percentages_in_range': 'travel and necessities between 0 and 100, together at most 100',
     'segments_category_shares_recompute': 'travel and necessities_spend_pct follow from int_customer_transactions',
-    'segments_spend_change_recomputes': 'spend_change_pct and avg_monthly_spend follow from the two 90-day windows',
+    'segments_spend_change_recomputes': 'spend_change_pct and avg_monthly_spend follow from the spend of the two windows',
     'segments_tenure_recomputes': 'tenure_months are the calendar months from the first transaction to as_of_date',
 } -%}
+{#- What is true of every customer of a segment, and of nobody in one that comes after it. Stable Mid-Spenders are what is
+    left. -#}
+{% set segments_in_order = {
+    'high_value': {
+        'label': 'High-Value Travelers',
+        'bounds': 'mart.avg_monthly_spend >= ' ~ vars.high_value_avg_monthly_spend
+            ~ ' and mart.travel_spend_pct >= ' ~ vars.travel_focused_pct,
+    },
+    'declining': {
+        'label': 'Declining',
+        'bounds': 'mart.spend_change_pct <= ' ~ vars.declining_spend_change_pct
+            ~ ' and mart.spend_prior_90_days >= ' ~ vars.declining_prior_spend,
+    },
+    'growing': {
+        'label': 'New & Growing',
+        'bounds': 'mart.tenure_months <= ' ~ vars.new_tenure_months
+            ~ ' and (mart.spend_change_pct >= ' ~ vars.growing_spend_change_pct
+            ~ ' or (mart.spend_change_pct is null and mart.spend_last_90_days > 0))',
+    },
+    'budget': {
+        'label': 'Budget-Conscious',
+        'bounds': 'mart.avg_monthly_spend < ' ~ vars.budget_avg_monthly_spend
+            ~ ' and mart.necessities_spend_pct >= ' ~ vars.necessity_focused_pct,
+    },
+    'stable': {'label': 'Stable Mid-Spenders', 'bounds': none},
+} -%}
+{% set labels = segments_in_order.values() | map(attribute='label') | list -%}
 
 with mart as (
 
@@ -29,7 +63,7 @@ fact_spend as (
         coalesce(
             sum(
                 case
-                    when transactions.transaction_date > {{ validation.as_of }} - 90
+                    when transactions.transaction_date > {{ validation.as_of }} - {{ vars.spend_window_days }}
                         then transactions.transaction_amount
                 end
             ), 0
@@ -38,8 +72,8 @@ fact_spend as (
             sum(
                 case
                     when
-                        transactions.transaction_date > {{ validation.as_of }} - 180
-                        and transactions.transaction_date <= {{ validation.as_of }} - 90
+                        transactions.transaction_date > {{ validation.as_of }} - {{ 2 * vars.spend_window_days }}
+                        and transactions.transaction_date <= {{ validation.as_of }} - {{ vars.spend_window_days }}
                         then transactions.transaction_amount
                 end
             ), 0
@@ -88,23 +122,19 @@ faults as (
         and case
             when active.customer_id is null then mart.customer_segment is not null
             else not coalesce(
-                mart.customer_segment in (
-                    'High-Value Travelers', 'Declining', 'New & Growing', 'Budget-Conscious', 'Stable Mid-Spenders'
-                ),
+                mart.customer_segment in ('{{ labels | join("', '") }}'),
                 false
             )
         end as segments_known,
-        mart.customer_segment is distinct from case
-            when mart.tenure_months is null then null
-            when mart.avg_monthly_spend >= 5000 and mart.travel_spend_pct >= 25 then 'High-Value Travelers'
-            when mart.spend_change_pct <= -30 and mart.spend_prior_90_days >= 2000 then 'Declining'
-            when
-                mart.tenure_months <= 6
-                and (mart.spend_change_pct >= 50 or (mart.spend_prior_90_days = 0 and mart.spend_last_90_days > 0))
-                then 'New & Growing'
-            when mart.avg_monthly_spend < 1500 and mart.necessities_spend_pct >= 60 then 'Budget-Conscious'
-            else 'Stable Mid-Spenders'
-        end as segments_rules_recompute,
+        {%- for name, segment in segments_in_order.items() if segment.bounds %}
+        coalesce(
+            case
+                when mart.customer_segment = '{{ segment.label }}' then not coalesce({{ segment.bounds }}, false)
+                when mart.customer_segment in ('{{ labels[loop.index:] | join("', '") }}') then {{ segment.bounds }}
+            end,
+            false
+        ) as segments_{{ name }}_in_bounds,
+        {%- endfor %}
         mart.customer_id is not null
         and not coalesce(
             mart.travel_spend_pct between 0 and 100
@@ -129,7 +159,7 @@ faults as (
                 'mart.spend_change_pct',
                 validation.ratio('mart.spend_last_90_days - mart.spend_prior_90_days', 'mart.spend_prior_90_days', 100)
             ) }}
-            or {{ validation.differs('mart.avg_monthly_spend', validation.ratio('mart.spend_last_90_days', '3')) }}
+            or {{ validation.differs('mart.avg_monthly_spend', validation.ratio('mart.spend_last_90_days', vars.spend_window_days ~ ' / 30.0')) }}
         ) as segments_spend_change_recomputes,
         mart.customer_id is not null
         and mart.tenure_months is distinct from datediff('month', active.first_transaction_date, {{ validation.as_of }})

@@ -7,8 +7,16 @@
     'atv_average_recomputes': 'avg_transaction_value is lifetime_value / total_transactions',
     'atv_values_ordered': 'min <= median <= max and min <= average <= max, all four or none',
     'atv_stddev_null_below_two': 'transaction_value_stddev is NULL exactly below two transactions',
-    'atv_consistency_matches': 'stddev < 50 Consistent, < 200 Moderate, else Variable, NULL without stddev',
+    'atv_consistency_null_without_stddev': 'spending_consistency is NULL exactly without transaction_value_stddev',
+    'atv_consistency_in_bounds': 'Consistent below a stddev of ' ~ vars.consistent_stddev
+        ~ ', Variable from ' ~ vars.moderate_stddev ~ ' on, Moderate between',
     'atv_segment_agrees': 'customer_segment is that of customer_segments',
+} -%}
+{% set consistency_bounds = {
+    'Consistent': 'mart.transaction_value_stddev < ' ~ vars.consistent_stddev,
+    'Moderate': 'mart.transaction_value_stddev >= ' ~ vars.consistent_stddev
+        ~ ' and mart.transaction_value_stddev < ' ~ vars.moderate_stddev,
+    'Variable': 'mart.transaction_value_stddev >= ' ~ vars.moderate_stddev,
 } -%}
 {% set sample_checks = {
     'atv_sample_reconciles': 'average, deviation, min, max and median are those of core.fct_transactions, approved',
@@ -64,11 +72,10 @@ faults as (
         mart.customer_id is not null
         and (mart.transaction_value_stddev is null) <> (coalesce(active.total_transactions, 0) < 2)
             as atv_stddev_null_below_two,
-        mart.spending_consistency is distinct from case
-            when mart.transaction_value_stddev < 50 then 'Consistent'
-            when mart.transaction_value_stddev < 200 then 'Moderate'
-            when mart.transaction_value_stddev >= 200 then 'Variable'
-        end as atv_consistency_matches,
+        (mart.spending_consistency is null) <> (mart.transaction_value_stddev is null)
+            as atv_consistency_null_without_stddev,
+        mart.spending_consistency is not null
+        and {{ validation.out_of_bounds('mart.spending_consistency', consistency_bounds) }} as atv_consistency_in_bounds,
         mart.customer_id is not null
         and mart.customer_segment is distinct from segments.customer_segment as atv_segment_agrees
     from presence

@@ -5,7 +5,18 @@
     'mom_month_number_counts_from_one': 'month_number counts the months of a customer from 1',
     'mom_prior_month_spend_is_previous_row': 'prior_month_spend is that of the month before, NULL in the first',
     'mom_change_pct_recomputes': 'mom_change_pct is (monthly - prior) / prior * 100, NULL when prior is NULL or 0',
-    'mom_trend_category_recomputes': 'the category follows from month_number, prior_month_spend and mom_change_pct',
+    'mom_first_month_labelled': 'First Month exactly where the customer has no month before',
+    'mom_trend_after_no_spend': 'after a month without spend High Growth with spend, Flat without',
+    'mom_trend_in_bounds': 'the trend has the sign of mom_change_pct, High Growth exactly above '
+        ~ vars.mom_high_growth_pct ~ ', High Decline exactly below ' ~ vars.mom_high_decline_pct,
+} -%}
+{% set trend_after_no_spend = {'High Growth': 'monthly_spend > 0', 'Flat': 'monthly_spend = 0'} -%}
+{% set trend_bounds = {
+    'High Growth': 'mom_change_pct > ' ~ vars.mom_high_growth_pct,
+    'Growth': 'mom_change_pct > 0 and mom_change_pct <= ' ~ vars.mom_high_growth_pct,
+    'Flat': 'mom_change_pct = 0',
+    'Decline': 'mom_change_pct < 0 and mom_change_pct >= ' ~ vars.mom_high_decline_pct,
+    'High Decline': 'mom_change_pct < ' ~ vars.mom_high_decline_pct,
 } -%}
 {% set customer_checks = {
     'mom_months_dense': 'every month from the first transaction to the last complete month, without a gap',
@@ -81,16 +92,11 @@ row_faults as (
         {{ validation.differs(
             'mom_change_pct', validation.ratio('monthly_spend - prior_month_spend', 'prior_month_spend', 100)
         ) }} as mom_change_pct_recomputes,
-        mom_trend_category is distinct from case
-            when month_number = 1 then 'First Month'
-            when prior_month_spend = 0 and monthly_spend > 0 then 'High Growth'
-            when prior_month_spend = 0 then 'Flat'
-            when mom_change_pct > 50 then 'High Growth'
-            when mom_change_pct > 0 then 'Growth'
-            when mom_change_pct = 0 then 'Flat'
-            when mom_change_pct >= -30 then 'Decline'
-            when mom_change_pct < -30 then 'High Decline'
-        end as mom_trend_category_recomputes
+        (coalesce(mom_trend_category, '') = 'First Month') <> (previous_month is null) as mom_first_month_labelled,
+        coalesce(prior_month_spend = 0, false)
+        and {{ validation.out_of_bounds('mom_trend_category', trend_after_no_spend) }} as mom_trend_after_no_spend,
+        mom_change_pct is not null
+        and {{ validation.out_of_bounds('mom_trend_category', trend_bounds) }} as mom_trend_in_bounds
     from ordered
 
 ),

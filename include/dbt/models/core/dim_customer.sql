@@ -1,3 +1,7 @@
+{% set not_versioned = [
+    'first_name', 'last_name', 'email', 'age', 'state', 'city', 'employment_status', 'account_open_date', 'marketing_opt_in',
+] %}
+
 with versions as (
 
     select * from {{ ref('customers_snapshot') }}
@@ -26,35 +30,13 @@ described as (
     select
         numbered.customer_id,
         numbered.version_number,
-        case
-            when customers.customer_id is not null then customers.first_name else numbered.first_name
-        end as first_name,
-        case
-            when customers.customer_id is not null then customers.last_name else numbered.last_name
-        end as last_name,
-        case
-            when customers.customer_id is not null then customers.email else numbered.email
-        end as email,
-        case
-            when customers.customer_id is not null then customers.age else numbered.age
-        end as age,
-        case
-            when customers.customer_id is not null then customers.state else numbered.state
-        end as state,
-        case
-            when customers.customer_id is not null then customers.city else numbered.city
-        end as city,
-        case
-            when customers.customer_id is not null then customers.employment_status else numbered.employment_status
-        end as employment_status,
         numbered.card_type,
         numbered.credit_limit,
+        {%- for column in not_versioned %}
         case
-            when customers.customer_id is not null then customers.account_open_date else numbered.account_open_date
-        end as account_open_date,
-        case
-            when customers.customer_id is not null then customers.marketing_opt_in else numbered.marketing_opt_in
-        end as marketing_opt_in,
+            when customers.customer_id is not null then customers.{{ column }} else numbered.{{ column }}
+        end as {{ column }},
+        {%- endfor %}
         numbered.changed_on
     from numbered
     left join customers on numbered.customer_id = customers.customer_id
@@ -69,7 +51,7 @@ begun as (
         max(
             case
                 when version_number > 1 then changed_on
-                else coalesce(account_open_date, cast('1900-01-01' as date))
+                else coalesce(account_open_date, cast('{{ var("calendar_first_day") }}' as date))
             end
         ) over (
             partition by customer_id

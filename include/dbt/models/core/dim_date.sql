@@ -1,8 +1,11 @@
+{% set first_day = "cast('" ~ var('calendar_first_day') ~ "' as date)" %}
+{% set last_day = "cast('" ~ var('calendar_last_day') ~ "' as date)" %}
+
 with days as (
 
     select date_day
     from (
-        {{ dbt.date_spine('day', "cast('1900-01-01' as date)", "cast('2200-01-01' as date)") }}
+        {{ dbt.date_spine('day', first_day, dbt.dateadd('day', 1, last_day)) }}
     )
 
 ),

@@ -48,15 +48,7 @@ touched as (
 new_rows as (
 
     select
-        transaction_id,
-        customer_id,
-        transaction_date,
-        transaction_amount,
-        merchant_name,
-        merchant_category,
-        channel,
-        status,
-        ingested_at
+        {{ transaction_columns() }}
     from transaction_rows
     where
         reject_reason is null

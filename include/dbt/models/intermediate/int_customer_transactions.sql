@@ -40,11 +40,17 @@ aggregated as (
         max(transaction_amount) as max_transaction_value,
         stddev_samp(cast(transaction_amount as double)) as transaction_value_stddev,
         median(cast(transaction_amount as double)) as median_transaction_value,
-        sum(case when transaction_date > {{ days_before_as_of(90) }} then transaction_amount else 0 end)
-            as spend_last_90_days,
         sum(
             case
-                when transaction_date > {{ days_before_as_of(180) }} and transaction_date <= {{ days_before_as_of(90) }}
+                when transaction_date > {{ days_before_as_of(var('spend_window_days')) }} then transaction_amount
+                else 0
+            end
+        ) as spend_last_90_days,
+        sum(
+            case
+                when
+                    transaction_date > {{ days_before_as_of(2 * var('spend_window_days')) }}
+                    and transaction_date <= {{ days_before_as_of(var('spend_window_days')) }}
                     then transaction_amount
                 else 0
             end

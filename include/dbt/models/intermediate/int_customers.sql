@@ -20,7 +20,7 @@ existing as (
     from customers
     left join transactions on customers.customer_id = transactions.customer_id
     where
-        coalesce(customers.account_open_date, cast('1900-01-01' as date)) <= {{ as_of_date() }}
+        coalesce(customers.account_open_date, cast('{{ var("calendar_first_day") }}' as date)) <= {{ as_of_date() }}
         or transactions.first_transaction_date <= {{ as_of_date() }}
 
 ),

@@ -66,7 +66,9 @@ final as (
                         when nullif(trim(cast(typed.raw_transaction_date as varchar)), '') is null then 'date missing'
                         else 'date not a date'
                     end
-            when typed.transaction_date < cast('1900-01-01' as date) or typed.transaction_date > cast('2199-12-31' as date)
+            when
+                typed.transaction_date < cast('{{ var("calendar_first_day") }}' as date)
+                or typed.transaction_date > cast('{{ var("calendar_last_day") }}' as date)
                 then 'date out of range'
         end as reject_reason
     from typed

@@ -106,16 +106,16 @@ final as (
         last_transaction_date,
         days_since_last_transaction,
         case
-            when days_since_last_transaction <= 30 then 'Active (30 days)'
-            when days_since_last_transaction <= 60 then 'Recent (60 days)'
-            when days_since_last_transaction <= 90 then 'At Risk (90 days)'
+            when days_since_last_transaction <= {{ var('recency_active_days') }} then 'Active (30 days)'
+            when days_since_last_transaction <= {{ var('recency_recent_days') }} then 'Recent (60 days)'
+            when days_since_last_transaction <= {{ var('recency_at_risk_days') }} then 'At Risk (90 days)'
             else 'Inactive (90+ days)'
         end as recency_status,
         travel_spend_pct,
         necessities_spend_pct,
         case
-            when travel_spend_pct >= 25 then 'Travel-Focused'
-            when necessities_spend_pct >= 60 then 'Necessity-Focused'
+            when travel_spend_pct >= {{ var('travel_focused_pct') }} then 'Travel-Focused'
+            when necessities_spend_pct >= {{ var('necessity_focused_pct') }} then 'Necessity-Focused'
             else 'Balanced'
         end as spending_profile,
         coalesce(customer_segment = 'Declining', false) as eligible_for_retention_campaign,

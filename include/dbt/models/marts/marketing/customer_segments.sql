@@ -21,7 +21,8 @@ measured as (
         coalesce(transactions.spend_prior_90_days, 0) as spend_prior_90_days,
         {{ ratio('transactions.spend_last_90_days - transactions.spend_prior_90_days', 'transactions.spend_prior_90_days', 100) }}
             as spend_change_pct,
-        coalesce({{ ratio('transactions.spend_last_90_days', '3') }}, 0) as avg_monthly_spend,
+        coalesce({{ ratio('transactions.spend_last_90_days', var('spend_window_days') ~ ' / 30.0') }}, 0)
+            as avg_monthly_spend,
         cast({{ dbt.datediff('transactions.first_transaction_date', as_of_date(), 'month') }} as integer) as tenure_months,
         coalesce({{ ratio('transactions.travel_spend', 'transactions.lifetime_value', 100) }}, 0) as travel_spend_pct,
         coalesce({{ ratio('transactions.necessities_spend', 'transactions.lifetime_value', 100) }}, 0)
@@ -37,13 +38,25 @@ segmented as (
         *,
         case
             when first_transaction_date is null then null
-            when avg_monthly_spend >= 5000 and travel_spend_pct >= 25 then 'High-Value Travelers'
-            when spend_change_pct <= -30 and spend_prior_90_days >= 2000 then 'Declining'
             when
-                tenure_months <= 6
-                and (spend_change_pct >= 50 or (spend_prior_90_days = 0 and spend_last_90_days > 0))
+                avg_monthly_spend >= {{ var('high_value_avg_monthly_spend') }}
+                and travel_spend_pct >= {{ var('travel_focused_pct') }}
+                then 'High-Value Travelers'
+            when
+                spend_change_pct <= {{ var('declining_spend_change_pct') }}
+                and spend_prior_90_days >= {{ var('declining_prior_spend') }}
+                then 'Declining'
+            when
+                tenure_months <= {{ var('new_tenure_months') }}
+                and (
+                    spend_change_pct >= {{ var('growing_spend_change_pct') }}
+                    or (spend_prior_90_days = 0 and spend_last_90_days > 0)
+                )
                 then 'New & Growing'
-            when avg_monthly_spend < 1500 and necessities_spend_pct >= 60 then 'Budget-Conscious'
+            when
+                avg_monthly_spend < {{ var('budget_avg_monthly_spend') }}
+                and necessities_spend_pct >= {{ var('necessity_focused_pct') }}
+                then 'Budget-Conscious'
             else 'Stable Mid-Spenders'
         end as customer_segment
     from measured

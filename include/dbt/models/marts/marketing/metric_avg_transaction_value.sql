@@ -24,9 +24,9 @@ final as (
         transactions.median_transaction_value,
         cast(
             case
-                when transactions.transaction_value_stddev < 50 then 'Consistent'
-                when transactions.transaction_value_stddev < 200 then 'Moderate'
-                when transactions.transaction_value_stddev >= 200 then 'Variable'
+                when transactions.transaction_value_stddev < {{ var('consistent_stddev') }} then 'Consistent'
+                when transactions.transaction_value_stddev < {{ var('moderate_stddev') }} then 'Moderate'
+                when transactions.transaction_value_stddev is not null then 'Variable'
             end as varchar
         ) as spending_consistency,
         {{ as_of_date() }} as as_of_date

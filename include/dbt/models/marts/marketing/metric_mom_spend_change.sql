@@ -86,10 +86,10 @@ final as (
                 when month_number = 1 then 'First Month'
                 when prior_month_spend = 0 and monthly_spend > 0 then 'High Growth'
                 when prior_month_spend = 0 then 'Flat'
-                when mom_change_pct > 50 then 'High Growth'
+                when mom_change_pct > {{ var('mom_high_growth_pct') }} then 'High Growth'
                 when mom_change_pct > 0 then 'Growth'
                 when mom_change_pct = 0 then 'Flat'
-                when mom_change_pct >= -30 then 'Decline'
+                when mom_change_pct >= {{ var('mom_high_decline_pct') }} then 'Decline'
                 else 'High Decline'
             end as varchar
         ) as mom_trend_category,

@@ -17,7 +17,7 @@ MANIFEST := include/dbt/target/manifest.json
 DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o -path include/dbt/logs \) -prune -o \
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
-.PHONY: help refresh up down load new-metric new-campaign snowflake-setup test test-snowflake lint bench clean
+.PHONY: help refresh up down load new-metric new-campaign snowflake-setup test test-snowflake lint rooms bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,9 @@ lint: $(READY) ## Check Python and SQL style
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/sqlfluff lint include/dbt/models include/dbt/snapshots include/dbt/tests
+
+rooms: $(READY) ## Draw the rooms and their imports anew: docs/images/rooms.svg
+	@$(PY) -m docs.draw_rooms
 
 bench: $(READY) $(MANIFEST) ## Measure, at full size, what benchmarks/README.md reports
 	@exec $(PY) -m benchmarks.run

@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.customer_360.assets import PUBLISHED
-from include.customer_360.catalog import load_catalog
+from include.customer_360.catalog import DriftLimits, Mart, load_catalog
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.settings import SQL_TEMPLATES
 
@@ -63,12 +63,14 @@ class Partitions:
         self.keys.append(key)
 
 
-def publish(run_schema: str, as_of_date: str, dag_run_id: str = "run-1") -> list[str]:
+def publish(
+    run_schema: str, as_of_date: str, dag_run_id: str = "run-1", published: tuple[Mart, ...] = CATALOG.published
+) -> list[str]:
     """Publish as a run would, and return the partition keys of its asset events."""
     partitions = Partitions()
     operator = PublishMartsOperator(
         task_id="publish",
-        published=CATALOG.published,
+        published=published,
         run_schema=run_schema,
         as_of_date=as_of_date,
         dag_run_id=dag_run_id,
@@ -113,6 +115,32 @@ def test_a_publication_is_recorded_with_rows_and_total(warehouse: Path) -> None:
     assert {row[2] for row in recorded} == set(MARTS)
     assert ("manual__1", "2026-03-31", "customer_360_profile", 3, 60) in recorded
     assert ("manual__1", "2026-03-31", "metric_mom_spend_change", 3, None) in recorded
+
+
+def test_the_measures_that_a_mart_watches_are_recorded_beside_those_of_earlier_publications(warehouse: Path) -> None:
+    """A warehouse of the time before has rows without the column; they compare with nothing."""
+    limits = DriftLimits(lowest_pct=-5, highest_pct=5)
+    mart = Mart(
+        name="metric_points",
+        table_schema="marts",
+        validated=True,
+        published=True,
+        drift={"row_count": limits, "points": limits},
+    )
+    build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=1)
+    publish("marts_run_20260331_a", "2026-03-31", dag_run_id="before")
+    query(warehouse, ops_tables("row_count", "points"))
+    build(warehouse, "marts_run_20260401_b", "2026-04-01", customers=1)
+    query(
+        warehouse,
+        "create table marts_run_20260401_b.metric_points as "
+        "select 'CUST' || n as customer_id, n as points from range(1, 4) as numbers (n)",
+    )
+    publish("marts_run_20260401_b", "2026-04-01", dag_run_id="after", published=(mart,))
+    assert query(
+        warehouse, "select row_count, points, lifetime_value from ops.publications where dag_run_id = 'after'"
+    ) == [(3, 6, None)]
+    assert query(warehouse, "select distinct points from ops.publications where dag_run_id = 'before'") == [(None,)]
 
 
 def test_a_later_date_replaces_an_earlier_one(warehouse: Path) -> None:

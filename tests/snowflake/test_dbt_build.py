@@ -1,13 +1,13 @@
-"""dbt-snowflake builds the project in Snowflake, again and again, from the command line."""
+"""dbt-snowflake builds the project in Snowflake, again and again, as the Dag has it build."""
 
 from __future__ import annotations
 
 from tests.snowflake.account import SnowflakeAccount
-from tests.snowflake.conftest import CUSTOMERS
+from tests.snowflake.conftest import CUSTOMERS, RUN_SCHEMA
 
 
 def test_a_first_build_makes_a_profile_for_every_customer(account: SnowflakeAccount, first_build: str) -> None:
-    counted = "select count(*), count(distinct customer_id) from marts.customer_360_profile"
+    counted = f"select count(*), count(distinct customer_id) from {RUN_SCHEMA}.customer_360_profile"
     assert account.query(counted, account.by_hand) == [(CUSTOMERS, CUSTOMERS)]
 
 
@@ -37,7 +37,7 @@ def test_the_fact_is_searched_from_a_literal_date_on(account: SnowflakeAccount, 
 
 
 def test_the_profile_is_masked_column_by_column_after_every_build(account: SnowflakeAccount, second_build: str) -> None:
-    profile = f"{account.by_hand}.marts.customer_360_profile"
+    profile = f"{account.by_hand}.{RUN_SCHEMA}.customer_360_profile"
     policy = f"{account.by_hand}.ops.mask_personal_data"
     sent = [" ".join(sql.split()).lower() for sql in account.statements()]
     for column in ("first_name", "last_name", "full_name", "email"):

@@ -34,7 +34,7 @@ down: ## Stop the Airflow that `make up` left running
 load: $(READY) ## Load your own data: make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...
 	@exec $(PY) -m local.load
 
-snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, masking (DRY_RUN=1 prints the statements)
+snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, masking (DRY_RUN=1 prints the statements; DEPLOYMENT=...)
 	@exec $(PY) -m deploy.snowflake.set_up
 
 test: $(READY) $(MANIFEST) ## Run all tests

@@ -87,6 +87,19 @@ def dbt_environment(connection: Connection) -> dict[str, str]:
     return {name: str(value or "") for name, value in values.items()}
 
 
+def export_session(connection: Connection) -> dict[str, str]:
+    """Return the role and the warehouse that exports read a Snowflake connection with, as SnowflakeHook takes them.
+
+    EXPORT_ROLE and EXPORT_WAREHOUSE say which; without them those that the set-up made for the connection's database.
+    """
+    settings = load_settings()
+    database = connection.extra_dejson["database"]
+    return {
+        "role": settings.export_role or f"{database}_exporter",
+        "warehouse": settings.export_warehouse or f"{database}_read",
+    }
+
+
 def query_tag(dag_id: str, run_id: str, task_id: str, as_of_date: str) -> str:
     """Return the tag that every statement on Snowflake carries: JSON with dag, run, task and as_of_date."""
     return json.dumps({"dag": dag_id, "run": run_id, "task": task_id, "as_of_date": as_of_date})

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from include.customer_360.connection import export_session, warehouse_connection
 from include.customer_360.operators.base import WarehouseOperator
-from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     import jinja2
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
     from airflow.sdk import Context
 
     from include.customer_360.campaigns import Campaign
@@ -64,15 +65,19 @@ class ExportAudienceOperator(WarehouseOperator):
         **kwargs: Any,  # noqa: ANN401 - passed on to WarehouseOperator
     ) -> None:
         super().__init__(as_of_date=as_of_date, **kwargs)
-        settings = load_settings()
-        if settings.warehouse == "snowflake":
-            self.hook_params = {"role": settings.export_role, "warehouse": settings.export_warehouse}
-        else:
-            # DuckDB would otherwise create a missing warehouse.
-            self.hook_params = {"read_only": True}
         self.campaign = campaign
         self.export_root = export_root
         self.sql = campaign.template
+
+    def get_db_hook(self) -> DbApiHook:
+        """Return the hook of connection `warehouse`, for reading only.
+
+        :raises WarehouseConnectionError: when the connection cannot be used.
+        """
+        connection = warehouse_connection(self.conn_id)
+        # DuckDB would otherwise create a missing warehouse.
+        self.hook_params = export_session(connection) if connection.conn_type == "snowflake" else {"read_only": True}
+        return super().get_db_hook()
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Render the template fields, with the campaign's settings within the templates' reach."""

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from include.customer_360.settings import DBT_PROJECT
-from tests.snowflake.account import SnowflakeAccount
+from tests.snowflake.account import EmulatedAccount, SnowflakeAccount
 from tests.snowflake.conftest import CUSTOMERS, run_dbt
 
-DEV = "dev_ada_lovelace_example_com"
 WRITES = re.compile(
     r"(?:create (?:or replace )?(?:transient |temporary )?(?:table|view|schema)|insert into|delete from|merge into|"
     r"truncate table|drop (?:table|view|schema)|alter table)(?: if (?:not )?exists)? (\S+)"
@@ -33,12 +32,22 @@ def written(statements: list[str]) -> set[str]:
 @pytest.fixture(scope="module")
 def environment(account: SnowflakeAccount) -> dict[str, str]:
     """What a person has in the environment: account, user, database. Role and warehouse follow from the database."""
+    if not isinstance(account, EmulatedAccount):
+        return account.dbt_environment
     of_person = {
         name: value
         for name, value in account.dbt_environment.items()
         if name not in ("SNOWFLAKE_ROLE", "SNOWFLAKE_WAREHOUSE")
     }
     return of_person | {"SNOWFLAKE_USER": "Ada.Lovelace@example.com"}
+
+
+@pytest.fixture(scope="module")
+def dev(account: SnowflakeAccount) -> str:
+    """What that person's schemas begin with."""
+    if isinstance(account, EmulatedAccount):
+        return "dev_ada_lovelace_example_com"
+    return "dev_" + re.sub(r"\W", "_", account.parameters["user"].lower())
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +72,12 @@ def refusal(environment: dict[str, str], folder: Path, *arguments: str, project:
     return " ".join(done.stdout.split())
 
 
-def test_marts_of_another_date_are_not_mixed_in(deferring: dict[str, str], folder: Path) -> None:
+def test_marts_of_another_date_are_not_mixed_in(
+    account: SnowflakeAccount, deferring: dict[str, str], folder: Path
+) -> None:
     """Production's intermediate tables are of the date that was published, and not the developer's to read."""
+    if not isinstance(account, EmulatedAccount):
+        pytest.skip("needs a person who has built nothing yet")
     of_another = deferring | {"SNOWFLAKE_USER": "grace"}
     said = refusal(of_another, folder, "run", "--select", "metric_mom_spend_change")
     assert (
@@ -84,17 +97,17 @@ def built(account: SnowflakeAccount, deferring: dict[str, str], folder: Path) ->
     return [sql for sql in account.statements()[before:] if '"app": "dbt"' in sql]
 
 
-def test_a_person_writes_to_schemas_of_that_person_only(account: SnowflakeAccount, built: list[str]) -> None:
-    assert written(built) == {f"{account.by_hand}.{DEV}_{schema}" for schema in ("intermediate", "marts")}
+def test_a_person_writes_to_schemas_of_that_person_only(account: SnowflakeAccount, dev: str, built: list[str]) -> None:
+    assert written(built) == {f"{account.by_hand}.{dev}_{schema}" for schema in ("intermediate", "marts")}
 
 
-def test_a_person_reads_core_of_production(account: SnowflakeAccount, built: list[str]) -> None:
+def test_a_person_reads_core_of_production(account: SnowflakeAccount, dev: str, built: list[str]) -> None:
     fact = [plain(sql) for sql in built if f"{account.by_hand}.core.fct_transactions" in plain(sql)]
     assert [match[1] for sql in fact if (match := WRITES.match(sql))] == [
-        f"{account.by_hand}.{DEV}_intermediate.int_customer_monthly_spend",
-        f"{account.by_hand}.{DEV}_intermediate.int_customer_transactions",
+        f"{account.by_hand}.{dev}_intermediate.int_customer_monthly_spend",
+        f"{account.by_hand}.{dev}_intermediate.int_customer_transactions",
     ]
-    counted = f"select count(*) from {DEV}_marts.customer_360_profile"
+    counted = f"select count(*) from {dev}_marts.customer_360_profile"
     assert account.query(counted, account.by_hand) == [(CUSTOMERS,)]
 
 
@@ -111,12 +124,14 @@ def test_a_person_is_told_where_production_is_to_be_found(environment: dict[str,
     assert "dbt does not know production's. Give it production's manifest: docs/snowflake.md" in said
 
 
-def test_a_run_schema_set_by_hand_changes_nothing_about_that(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_run_schema_set_by_hand_changes_nothing_about_that(
+    environment: dict[str, str], dev: str, tmp_path: Path
+) -> None:
     parsed = run_dbt(environment | {"RUN_SCHEMA": "marts"}, tmp_path, "parse")
     assert parsed.returncode == 0, parsed.stdout
     nodes = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))["nodes"].values()
     schemas = {node["schema"] for node in nodes if node["resource_type"] in ("model", "seed", "snapshot")}
-    assert schemas == {f"{DEV}_staging", f"{DEV}_core", f"{DEV}_marts"}
+    assert schemas == {f"{dev}_staging", f"{dev}_core", f"{dev}_marts"}
 
 
 @pytest.fixture
@@ -133,13 +148,14 @@ def project(tmp_path: Path) -> Path:
             "models/core/dim_date.sql",
             "with ",
             "{{{{ config(database='{other}') }}}}\nwith ",
-            "{other}." + DEV + "_core",
+            "{other}.{dev}_core",
         ),
     ],
     ids=["schema", "database"],
 )
 def test_what_would_land_in_production_is_refused_by_name(
     account: SnowflakeAccount,
+    dev: str,
     deferring: dict[str, str],
     project: Path,
     tmp_path: Path,
@@ -151,7 +167,7 @@ def test_what_would_land_in_production_is_refused_by_name(
     text = (project / file).read_text(encoding="utf-8")
     assert before in text
     (project / file).write_text(text.replace(before, after.format(other=account.database), 1), encoding="utf-8")
-    landing = where.format(database=account.by_hand, other=account.database)
+    landing = where.format(database=account.by_hand, other=account.database, dev=dev)
     sent = len(account.statements())
     said = refusal(deferring, tmp_path / "target", "run", "--select", "dim_date", project=project)
     assert f"dim_date would be built in {landing}: target dev builds in" in said

@@ -34,7 +34,8 @@
 {%- endmacro %}
 
 {% macro keep_to_readable_parents() -%}
-    {%- for unique_id in model.depends_on.nodes if unique_id in graph.nodes and unique_id not in selected_resources -%}
+    {%- for unique_id in model.depends_on.nodes if unique_id in graph.nodes and unique_id not in selected_resources
+            and graph.nodes[unique_id].config.materialized != 'ephemeral' -%}
         {%- set parent = graph.nodes[unique_id] -%}
         {%- set built = adapter.get_relation(parent.database, parent.schema, parent.alias) is not none -%}
         {%- if parent.config.schema != 'core' and (invocation_args_dict.favor_state or not built) -%}

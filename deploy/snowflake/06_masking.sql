@@ -3,14 +3,20 @@ use role sysadmin;
 
 create masking policy if not exists {{ deployment }}.ops.mask_personal_data as (value string) returns string ->
     case
-        when is_role_in_session('{{ deployment | upper }}_TRANSFORMER') or is_role_in_session('{{ deployment | upper }}_EXPORTER') then value
+        when
+            is_role_in_session('{{ deployment | upper }}_TRANSFORMER')
+            or is_role_in_session('{{ deployment | upper }}_EXPORTER')
+            then value
         when value is not null then '*****'
     end;
 
 -- A policy that columns use cannot be replaced, but its body can be set.
 alter masking policy if exists {{ deployment }}.ops.mask_personal_data set body ->
     case
-        when is_role_in_session('{{ deployment | upper }}_TRANSFORMER') or is_role_in_session('{{ deployment | upper }}_EXPORTER') then value
+        when
+            is_role_in_session('{{ deployment | upper }}_TRANSFORMER')
+            or is_role_in_session('{{ deployment | upper }}_EXPORTER')
+            then value
         when value is not null then '*****'
     end;
 

@@ -6,9 +6,11 @@ grant usage on database {{ deployment }} to role {{ deployment }}_loader;
 
 grant usage, create table on schema {{ deployment }}.raw to role {{ deployment }}_loader;
 
-grant select, insert, update, delete, truncate on all tables in schema {{ deployment }}.raw to role {{ deployment }}_loader;
+grant select, insert, update, delete, truncate on all tables in schema {{ deployment }}.raw
+    to role {{ deployment }}_loader;
 
-grant select, insert, update, delete, truncate on future tables in schema {{ deployment }}.raw to role {{ deployment }}_loader;
+grant select, insert, update, delete, truncate on future tables in schema {{ deployment }}.raw
+    to role {{ deployment }}_loader;
 
 grant usage on warehouse {{ deployment }}_transform to role {{ deployment }}_loader;
 
@@ -58,8 +60,8 @@ grant select on future tables in schema {{ deployment }}.marts to role {{ deploy
 
 grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_exporter;
 
--- Developer: of production the tables and views of raw and core. Snowflake cannot say which schemas may be created: that
--- they are called dev_<user>_... is dbt's part, target dev. What is made there belongs to this role, so developers can
+-- Developer: of production the tables and views of raw and core. Snowflake cannot say what a schema that is made is to
+-- be called: dev_<user>_... is the part of dbt's target dev. What is made there belongs to this role, so developers can
 -- write to each other's.
 grant usage, create schema on database {{ deployment }} to role {{ deployment }}_developer;
 

@@ -41,7 +41,7 @@ new-metric: $(READY) ## Write the files of a new metric, ready to run: make new-
 new-campaign: $(READY) ## Write the exposure of a new campaign: make new-campaign NAME=winback (TEMPLATE=1: SQL of its own)
 	@exec $(PY) -m local.scaffold campaign
 
-snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, masking (DRY_RUN=1 prints the statements)
+snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, masking (DRY_RUN=1 prints the statements; DEPLOYMENT=...)
 	@exec $(PY) -m deploy.snowflake.set_up
 
 test: $(READY) $(MANIFEST) ## Run all tests

@@ -2,7 +2,7 @@
 -- brings a warehouse that was changed since back to what stands here.
 use role sysadmin;
 
-create warehouse if not exists customer_360_transform with
+create warehouse if not exists {{ deployment }}_transform with
     warehouse_size = small
     auto_suspend = 60
     auto_resume = true
@@ -10,13 +10,13 @@ create warehouse if not exists customer_360_transform with
     statement_timeout_in_seconds = 3600
     comment = 'Ingestion and the nightly run';
 
-alter warehouse if exists customer_360_transform set
+alter warehouse if exists {{ deployment }}_transform set
     warehouse_size = small
     auto_suspend = 60
     auto_resume = true
     statement_timeout_in_seconds = 3600;
 
-create warehouse if not exists customer_360_read with
+create warehouse if not exists {{ deployment }}_read with
     warehouse_size = small
     auto_suspend = 60
     auto_resume = true
@@ -24,7 +24,7 @@ create warehouse if not exists customer_360_read with
     statement_timeout_in_seconds = 600
     comment = 'Analysts, applications and campaign exports';
 
-alter warehouse if exists customer_360_read set
+alter warehouse if exists {{ deployment }}_read set
     warehouse_size = small
     auto_suspend = 60
     auto_resume = true

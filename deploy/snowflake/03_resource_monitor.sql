@@ -2,7 +2,7 @@
 use role accountadmin;
 
 -- 100 credits are 50 hours of a small warehouse in a month.
-create resource monitor if not exists customer_360_monthly with
+create resource monitor if not exists {{ deployment }}_monthly with
     credit_quota = 100
     frequency = monthly
     start_timestamp = immediately
@@ -12,7 +12,7 @@ create resource monitor if not exists customer_360_monthly with
         on 100 percent do suspend
         on 110 percent do suspend_immediate;
 
-alter resource monitor if exists customer_360_monthly set
+alter resource monitor if exists {{ deployment }}_monthly set
     credit_quota = 100
     triggers
         on 75 percent do notify
@@ -20,6 +20,6 @@ alter resource monitor if exists customer_360_monthly set
         on 100 percent do suspend
         on 110 percent do suspend_immediate;
 
-alter warehouse if exists customer_360_transform set resource_monitor = customer_360_monthly;
+alter warehouse if exists {{ deployment }}_transform set resource_monitor = {{ deployment }}_monthly;
 
-alter warehouse if exists customer_360_read set resource_monitor = customer_360_monthly;
+alter warehouse if exists {{ deployment }}_read set resource_monitor = {{ deployment }}_monthly;

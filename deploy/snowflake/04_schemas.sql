@@ -2,17 +2,17 @@
 -- 07_grants.sql is all there is to read about who sees what.
 use role sysadmin;
 
-create database if not exists customer_360
+create database if not exists {{ deployment }}
     comment = 'Customer 360 marts, from raw to published';
 
-create schema if not exists customer_360.raw with managed access;
+create schema if not exists {{ deployment }}.raw with managed access;
 
-create schema if not exists customer_360.staging with managed access;
+create schema if not exists {{ deployment }}.staging with managed access;
 
-create schema if not exists customer_360.core with managed access;
+create schema if not exists {{ deployment }}.core with managed access;
 
-create schema if not exists customer_360.intermediate with managed access;
+create schema if not exists {{ deployment }}.intermediate with managed access;
 
-create schema if not exists customer_360.marts with managed access;
+create schema if not exists {{ deployment }}.marts with managed access;
 
-create schema if not exists customer_360.ops with managed access;
+create schema if not exists {{ deployment }}.ops with managed access;

@@ -1,7 +1,7 @@
--- Every other table is made by the run that fills it, and so belongs to customer_360_transformer.
+-- Every other table is made by the run that fills it, and so belongs to the transformer.
 use role sysadmin;
 
-create table if not exists customer_360.raw.customers (
+create table if not exists {{ deployment }}.raw.customers (
     customer_id varchar,
     first_name varchar,
     last_name varchar,
@@ -18,7 +18,7 @@ create table if not exists customer_360.raw.customers (
 );
 
 -- The amount as delivered: what is no number is kept here, and rejected with a reason later.
-create table if not exists customer_360.raw.transactions (
+create table if not exists {{ deployment }}.raw.transactions (
     transaction_id varchar,
     customer_id varchar,
     transaction_date date,
@@ -31,4 +31,4 @@ create table if not exists customer_360.raw.transactions (
 );
 
 -- dbt clusters the fact when it builds it anew; this is for one that is older than its setting.
-alter table if exists customer_360.core.fct_transactions cluster by (transaction_date);
+alter table if exists {{ deployment }}.core.fct_transactions cluster by (transaction_date);

@@ -2,58 +2,87 @@
 use role securityadmin;
 
 -- Loader: the rows of raw.
-grant usage on database customer_360 to role customer_360_loader;
+grant usage on database {{ deployment }} to role {{ deployment }}_loader;
 
-grant usage, create table on schema customer_360.raw to role customer_360_loader;
+grant usage, create table on schema {{ deployment }}.raw to role {{ deployment }}_loader;
 
-grant select, insert, update, delete, truncate on all tables in schema customer_360.raw to role customer_360_loader;
+grant select, insert, update, delete, truncate on all tables in schema {{ deployment }}.raw
+    to role {{ deployment }}_loader;
 
-grant select, insert, update, delete, truncate on future tables in schema customer_360.raw to role customer_360_loader;
+grant select, insert, update, delete, truncate on future tables in schema {{ deployment }}.raw
+    to role {{ deployment }}_loader;
 
-grant usage on warehouse customer_360_transform to role customer_360_loader;
+grant usage on warehouse {{ deployment }}_transform to role {{ deployment }}_loader;
 
 -- Transformer: each run makes a schema of its own, marts_run_<date>_<run>, and drops it. What it makes it owns, so
 -- create is all that it needs to replace, fill and drop the tables of the schemas below.
-grant usage, create schema on database customer_360 to role customer_360_transformer;
+grant usage, create schema on database {{ deployment }} to role {{ deployment }}_transformer;
 
-grant usage on schema customer_360.raw to role customer_360_transformer;
+grant usage on schema {{ deployment }}.raw to role {{ deployment }}_transformer;
 
-grant select on all tables in schema customer_360.raw to role customer_360_transformer;
+grant select on all tables in schema {{ deployment }}.raw to role {{ deployment }}_transformer;
 
-grant select on future tables in schema customer_360.raw to role customer_360_transformer;
+grant select on future tables in schema {{ deployment }}.raw to role {{ deployment }}_transformer;
 
-grant usage, create table, create view on schema customer_360.staging to role customer_360_transformer;
+grant usage, create table, create view on schema {{ deployment }}.staging to role {{ deployment }}_transformer;
 
-grant usage, create table, create view on schema customer_360.core to role customer_360_transformer;
+grant usage, create table, create view on schema {{ deployment }}.core to role {{ deployment }}_transformer;
 
-grant usage, create table, create view on schema customer_360.intermediate to role customer_360_transformer;
+grant usage, create table, create view on schema {{ deployment }}.intermediate to role {{ deployment }}_transformer;
 
-grant usage, create table, create view on schema customer_360.marts to role customer_360_transformer;
+grant usage, create table, create view on schema {{ deployment }}.marts to role {{ deployment }}_transformer;
 
-grant usage, create table, create view on schema customer_360.ops to role customer_360_transformer;
+grant usage, create table, create view on schema {{ deployment }}.ops to role {{ deployment }}_transformer;
 
-grant apply on masking policy customer_360.ops.mask_personal_data to role customer_360_transformer;
+grant apply on masking policy {{ deployment }}.ops.mask_personal_data to role {{ deployment }}_transformer;
 
-grant usage on warehouse customer_360_transform to role customer_360_transformer;
+grant usage on warehouse {{ deployment }}_transform to role {{ deployment }}_transformer;
 
 -- Reader: the tables of marts.
-grant usage on database customer_360 to role customer_360_reader;
+grant usage on database {{ deployment }} to role {{ deployment }}_reader;
 
-grant usage on schema customer_360.marts to role customer_360_reader;
+grant usage on schema {{ deployment }}.marts to role {{ deployment }}_reader;
 
-grant select on all tables in schema customer_360.marts to role customer_360_reader;
+grant select on all tables in schema {{ deployment }}.marts to role {{ deployment }}_reader;
 
-grant select on future tables in schema customer_360.marts to role customer_360_reader;
+grant select on future tables in schema {{ deployment }}.marts to role {{ deployment }}_reader;
 
-grant usage on warehouse customer_360_read to role customer_360_reader;
+grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_reader;
 
 -- Exporter: the same; the masking policy lets it see personal data.
-grant usage on database customer_360 to role customer_360_exporter;
+grant usage on database {{ deployment }} to role {{ deployment }}_exporter;
 
-grant usage on schema customer_360.marts to role customer_360_exporter;
+grant usage on schema {{ deployment }}.marts to role {{ deployment }}_exporter;
 
-grant select on all tables in schema customer_360.marts to role customer_360_exporter;
+grant select on all tables in schema {{ deployment }}.marts to role {{ deployment }}_exporter;
 
-grant select on future tables in schema customer_360.marts to role customer_360_exporter;
+grant select on future tables in schema {{ deployment }}.marts to role {{ deployment }}_exporter;
 
-grant usage on warehouse customer_360_read to role customer_360_exporter;
+grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_exporter;
+
+-- Developer: of production the tables and views of raw and core. Snowflake cannot say what a schema that is made is to
+-- be called: dev_<user>_... is the part of dbt's target dev. What is made there belongs to this role, so developers can
+-- write to each other's.
+grant usage, create schema on database {{ deployment }} to role {{ deployment }}_developer;
+
+grant usage on schema {{ deployment }}.raw to role {{ deployment }}_developer;
+
+grant select on all tables in schema {{ deployment }}.raw to role {{ deployment }}_developer;
+
+grant select on future tables in schema {{ deployment }}.raw to role {{ deployment }}_developer;
+
+grant select on all views in schema {{ deployment }}.raw to role {{ deployment }}_developer;
+
+grant select on future views in schema {{ deployment }}.raw to role {{ deployment }}_developer;
+
+grant usage on schema {{ deployment }}.core to role {{ deployment }}_developer;
+
+grant select on all tables in schema {{ deployment }}.core to role {{ deployment }}_developer;
+
+grant select on future tables in schema {{ deployment }}.core to role {{ deployment }}_developer;
+
+grant select on all views in schema {{ deployment }}.core to role {{ deployment }}_developer;
+
+grant select on future views in schema {{ deployment }}.core to role {{ deployment }}_developer;
+
+grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_developer;

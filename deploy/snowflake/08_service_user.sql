@@ -2,19 +2,19 @@
 -- No secondary roles: otherwise every session of the transformer would have the exporter's rights too.
 use role useradmin;
 
-create user if not exists customer_360_airflow
+create user if not exists {{ deployment }}_airflow
     type = service
-    default_role = customer_360_transformer
-    default_warehouse = customer_360_transform
+    default_role = {{ deployment }}_transformer
+    default_warehouse = {{ deployment }}_transform
     default_secondary_roles = ()
     comment = 'Airflow: customer_360_refresh and campaign_exports';
 
-alter user if exists customer_360_airflow set
+alter user if exists {{ deployment }}_airflow set
     type = service
-    default_role = customer_360_transformer
-    default_warehouse = customer_360_transform
+    default_role = {{ deployment }}_transformer
+    default_warehouse = {{ deployment }}_transform
     default_secondary_roles = ();
 
-grant role customer_360_transformer to user customer_360_airflow;
+grant role {{ deployment }}_transformer to user {{ deployment }}_airflow;
 
-grant role customer_360_exporter to user customer_360_airflow;
+grant role {{ deployment }}_exporter to user {{ deployment }}_airflow;

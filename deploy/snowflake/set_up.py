@@ -2,12 +2,14 @@
 
 Runs the statements of deploy/snowflake, file after file: roles, warehouses, schemas, source tables, masking, grants
 and Airflow's user. All of them can be repeated, so a set-up that stopped is simply started again. With DRY_RUN=1 they
-are printed instead, as a script, and nothing is connected to.
+are printed instead, as a script, and nothing is connected to. DEPLOYMENT names the database, and begins the names of
+roles, warehouses, monitor and user, so that several deployments stand beside each other in one account.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlparse
+from jinja2 import Environment, StrictUndefined
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
 SETUP_SQL = Path(__file__).parent
+DEPLOYMENT = "customer_360"
+"""The deployment that is set up when none is named."""
 
 _LOGIN_TIMEOUT_SECONDS = 120
 
@@ -100,18 +105,38 @@ class SnowflakeLogin(BaseSettings):
         return arguments
 
 
-def split_statements(file: str, text: str) -> list[Statement]:
-    """Return the statements of one file's text, in order."""
-    statements = sqlparse.split(sqlparse.format(text, strip_comments=True), strip_semicolon=True)
+def deployment_name() -> str:
+    """Return the deployment to set up, from variable DEPLOYMENT.
+
+    :raises SnowflakeSetupError: when it is no lower-case identifier.
+    """
+    name = os.environ.get("DEPLOYMENT", "") or DEPLOYMENT
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,199}", name):
+        raise SnowflakeSetupError(
+            f"DEPLOYMENT={name!r} cannot be used: it becomes the name of the database and the beginning of those of "
+            "roles and warehouses. Give lower-case letters, digits and _, beginning with a letter, like "
+            "customer_360_staging."
+        )
+    return name
+
+
+def split_statements(file: str, text: str, deployment: str = DEPLOYMENT) -> list[Statement]:
+    """Return the statements of one file's text, a Jinja template that knows `deployment`, in order.
+
+    :raises jinja2.UndefinedError: when the text uses another name.
+    """
+    rendered = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(text)
+    text = sqlparse.format(rendered.render(deployment=deployment), strip_comments=True)
+    statements = sqlparse.split(text, strip_semicolon=True)
     return [Statement(file, number, len(statements), sql) for number, sql in enumerate(statements, start=1)]
 
 
-def read_statements(folder: Path = SETUP_SQL) -> list[Statement]:
-    """Return the statements of all files of the folder, in the order in which they run."""
+def read_statements(deployment: str = DEPLOYMENT, folder: Path = SETUP_SQL) -> list[Statement]:
+    """Return the statements of all files of the folder for one deployment, in the order in which they run."""
     return [
         statement
         for file in sorted(folder.glob("*.sql"))
-        for statement in split_statements(file.name, file.read_text(encoding="utf-8"))
+        for statement in split_statements(file.name, file.read_text(encoding="utf-8"), deployment)
     ]
 
 
@@ -171,17 +196,19 @@ def set_up(login: SnowflakeLogin, statements: Sequence[Statement]) -> None:
 
 def main() -> int:
     """Set up, or with DRY_RUN print the statements; return the exit code."""
-    statements = read_statements()
-    if os.environ.get("DRY_RUN", "") not in ("", "0"):
-        print(as_script(statements))
-        return 0
     try:
+        deployment = deployment_name()
+        statements = read_statements(deployment)
+        if os.environ.get("DRY_RUN", "") not in ("", "0"):
+            print(as_script(statements))
+            return 0
         set_up(SnowflakeLogin(), statements)
     except SnowflakeSetupError as error:
         print(error, file=sys.stderr)
         return 1
     print(
-        f"Snowflake is set up: {len(statements)} statements. Next: the key of customer_360_airflow, docs/snowflake.md."
+        f"Snowflake is set up for {deployment}: {len(statements)} statements. "
+        f"Next: the key of {deployment}_airflow, docs/snowflake.md."
     )
     return 0
 

@@ -62,7 +62,11 @@ def missing_from(connection: Connection) -> list[str]:
 
 
 def dbt_environment(connection: Connection) -> dict[str, str]:
-    """Return the variables that include/dbt/profiles.yml reads, with secrets, from a Snowflake connection."""
+    """Return the variables that include/dbt/profiles.yml reads, with secrets, from a Snowflake connection.
+
+    What the connection does not hold is there too, empty: a worker's own SNOWFLAKE_PRIVATE_KEY_PATH would otherwise
+    stand beside the connection's key. Only SNOWFLAKE_THREADS, which is no part of a connection, stays the deployment's.
+    """
     extra = connection.extra_dejson
     has_key = any(extra.get(name) for name in PRIVATE_KEYS)
     values = {
@@ -74,11 +78,26 @@ def dbt_environment(connection: Connection) -> dict[str, str]:
         "SNOWFLAKE_PRIVATE_KEY": extra.get("private_key_content"),
         "SNOWFLAKE_PRIVATE_KEY_PATH": extra.get("private_key_file"),
         # As SnowflakeHook has it: with a key, the password is the key's passphrase.
-        "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE" if has_key else "SNOWFLAKE_PASSWORD": connection.password,
+        "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": connection.password if has_key else None,
+        "SNOWFLAKE_PASSWORD": None if has_key else connection.password,
+        "SNOWFLAKE_AUTHENTICATOR": None,
         "SNOWFLAKE_HOST": extra.get("host"),
         "SNOWFLAKE_PORT": extra.get("port"),
     }
-    return {name: str(value) for name, value in values.items() if value}
+    return {name: str(value or "") for name, value in values.items()}
+
+
+def export_session(connection: Connection) -> dict[str, str]:
+    """Return the role and the warehouse that exports read a Snowflake connection with, as SnowflakeHook takes them.
+
+    EXPORT_ROLE and EXPORT_WAREHOUSE say which; without them those that the set-up made for the connection's database.
+    """
+    settings = load_settings()
+    database = connection.extra_dejson["database"]
+    return {
+        "role": settings.export_role or f"{database}_exporter",
+        "warehouse": settings.export_warehouse or f"{database}_read",
+    }
 
 
 def query_tag(dag_id: str, run_id: str, task_id: str, as_of_date: str) -> str:

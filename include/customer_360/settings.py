@@ -37,8 +37,8 @@ class Settings(BaseSettings):
     months: int = Field(default=18, ge=1, le=240)
     seed: int = Field(default=42, ge=0, le=2_147_483_647)
     as_of_date: datetime.date | None = None
-    export_role: str = "customer_360_exporter"
-    export_warehouse: str = "customer_360_read"
+    export_role: str = ""
+    export_warehouse: str = ""
 
     @field_validator("warehouse_file")
     @classmethod

@@ -28,6 +28,7 @@ MONTHS = 8
 LAST_DAY = datetime.date(2026, 3, 31)
 DATABASE = "customer_360"
 BY_HAND = "by_hand"
+RUN_SCHEMA = "marts_run_20260330_0a1b2c3d"
 SECONDS_TO_START = 60
 
 
@@ -152,18 +153,25 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dbt(account: SnowflakeAccount, target: Path, *arguments: str) -> str:
-    """Run dbt, which has to succeed, and return what it printed."""
-    environment = account.dbt_environment | {"AS_OF_DATE": "2026-03-30"}
-    done = subprocess.run(
+    """Run dbt as the Dag does, in a run schema; it has to succeed. Return what it printed."""
+    environment = account.dbt_environment | {"RUN_SCHEMA": RUN_SCHEMA}
+    done = run_dbt(environment, target, *arguments, "--target=snowflake")
+    assert done.returncode == 0, done.stdout[-6000:]
+    return done.stdout
+
+
+def run_dbt(
+    environment: dict[str, str], target: Path, *arguments: str, project: Path = DBT_PROJECT
+) -> subprocess.CompletedProcess[str]:
+    """Run dbt for a date of the sources, with everything that it writes to disk in `target`."""
+    return subprocess.run(
         [str(Path(sys.executable).with_name("dbt")), *arguments, f"--target-path={target}", f"--log-path={target}"],
-        cwd=DBT_PROJECT,
-        env=os.environ | environment,
+        cwd=project,
+        env=os.environ | {"AS_OF_DATE": "2026-03-30", "RUN_SCHEMA": "", "NO_COLOR": "1"} | environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-6000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,9 @@ WITHOUT_EFFECT = [
     r"\s*(grant|revoke)\b",
     r"\s*show\s+grants\b",
     r"\s*alter\s+table\s+\S+\s+(resume|suspend)\s+recluster",
-    r"\s*alter\s+table\s+\S+\s+modify\s[\s\S]*\bmasking\s+policy\b",
+    r"\s*(create|alter)\s+(role|warehouse|resource\s+monitor|masking\s+policy|user)\b",
+    r"\s*alter\s+table\s+(if\s+exists\s+)?\S+\s+modify\s[\s\S]*\bmasking\s+policy\b",
+    r"\s*alter\s+table\s+(if\s+exists\s+)?\S+\s+cluster\s+by\b",
     r"\s*alter\s+(table|view)\s+\S+\s+(alter|modify)\s[\s\S]*\bcomment\s+\$\$",
     r"\s*use\s+(secondary\s+)?(role|roles|warehouse)\b",
 ]
@@ -45,6 +47,8 @@ SHOW_QUERY_TAG = re.compile(r"\s*show\s+parameters\s+like\s+'query_tag'", re.IGN
 SET_QUERY_TAG = re.compile(r"\s*alter\s+session\s+set\s+query_tag\s*=\s*'(.*)'", re.IGNORECASE)
 # fakesnow forgets the "or replace" of a clone, and sqlglot does not read the grants behind it.
 CLONE = re.compile(r"^(\s*create\b.*)\bclone\s+(\S+?)(\s+copy\s+grants)?\s*;?\s*$", re.IGNORECASE)
+# There are no grants, so there is nobody to manage their access.
+MANAGED_ACCESS = re.compile(r"^(\s*create\s+schema\b.*?)\s+with\s+managed\s+access\s*;?\s*$", re.IGNORECASE)
 NO_QUERY_TAG = """select 'QUERY_TAG' as "key", '' as "value", '' as "default", 'SESSION' as "level" """
 SESSION = {
     "current_warehouse": "CUSTOMER_360_TRANSFORM",
@@ -80,6 +84,7 @@ def repair_cursor(statements: Path) -> None:
             log.write(json.dumps({"query_tag": getattr(self._conn, "query_tag", ""), "sql": command}) + "\n")
         if SHOW_QUERY_TAG.match(command):
             command = NO_QUERY_TAG
+        command = MANAGED_ACCESS.sub(r"\1", command)
         command = CLONE.sub(r"\1 as select * from \2", command)
         try:
             return execute(self, command, *args, **kwargs)

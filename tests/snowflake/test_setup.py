@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 import snowflake.connector
 import sqlglot
+from jinja2 import UndefinedError
 from snowflake.connector.errors import DatabaseError, ProgrammingError
 from sqlglot import exp
 
 from deploy.snowflake import set_up
-from deploy.snowflake.set_up import SETUP_SQL, SnowflakeLogin, Statement, read_statements, split_statements
+from deploy.snowflake.set_up import SETUP_SQL, SnowflakeLogin, Statement, as_script, read_statements, split_statements
 from include.customer_360.settings import PROJECT_ROOT
 from local.sources import CUSTOMERS, TRANSACTIONS, SourceTable
 
@@ -28,6 +29,7 @@ LOADER = "customer_360_loader"
 TRANSFORMER = "customer_360_transformer"
 READER = "customer_360_reader"
 EXPORTER = "customer_360_exporter"
+DEVELOPER = "customer_360_developer"
 
 # The specification: every privilege of every role.
 PRIVILEGES = {
@@ -85,17 +87,35 @@ PRIVILEGES = {
         "select on future tables in schema customer_360.marts",
         "usage on warehouse customer_360_read",
     },
+    DEVELOPER: {
+        "usage on database customer_360",
+        "create schema on database customer_360",
+        "usage on schema customer_360.raw",
+        "select on all tables in schema customer_360.raw",
+        "select on future tables in schema customer_360.raw",
+        "select on all views in schema customer_360.raw",
+        "select on future views in schema customer_360.raw",
+        "usage on schema customer_360.core",
+        "select on all tables in schema customer_360.core",
+        "select on future tables in schema customer_360.core",
+        "select on all views in schema customer_360.core",
+        "select on future views in schema customer_360.core",
+        "usage on warehouse customer_360_read",
+    },
 }
 HOLDERS = {
     LOADER: {"role sysadmin"},
     TRANSFORMER: {"role sysadmin", "user customer_360_airflow"},
     READER: {"role sysadmin"},
     EXPORTER: {"role sysadmin", "user customer_360_airflow"},
+    DEVELOPER: {"role sysadmin"},
 }
 SCHEMAS = {"raw", "staging", "core", "intermediate", "marts", "ops"}
 WAREHOUSES = {"customer_360_transform", "customer_360_read"}
 MASKED = {
     "customer_360.raw.customers": {"first_name", "last_name", "email"},
+    "customer_360.core.dim_customer": {"first_name", "last_name", "email"},
+    "customer_360.core.customers_snapshot": {"first_name", "last_name", "email"},
     "customer_360.marts.customer_360_profile": {"first_name", "last_name", "full_name", "email"},
 }
 SNOWFLAKE_TYPES = {"timestamp": "timestampntz", "decimal(18,2)": "decimal(18, 2)", "integer": "int"}
@@ -393,6 +413,11 @@ def test_the_set_up_holds(check: Callable[[Sequence[Statement]], list[str]]) -> 
             planted("grant usage on database customer_360 to role somebody_else;"),
             "somebody_else: usage on database customer_360",
         ),
+        (
+            unspecified_privileges,
+            planted(f"grant select on all tables in schema customer_360.intermediate to role {DEVELOPER};"),
+            f"{DEVELOPER}: select on all tables in schema customer_360.intermediate",
+        ),
         (unspecified_holders, planted(f"grant role {EXPORTER} to role {READER};"), f"{EXPORTER}: role {READER}"),
         (unspecified_holders, without(f"grant role {LOADER} to role sysadmin"), f"{LOADER}: role sysadmin"),
         (
@@ -465,6 +490,11 @@ def test_the_set_up_holds(check: Callable[[Sequence[Statement]], list[str]]) -> 
             wrongly_masked_columns,
             without("modify column full_name"),
             "customer_360.marts.customer_360_profile.full_name",
+        ),
+        (
+            wrongly_masked_columns,
+            without("alter table if exists customer_360.core.customers_snapshot modify column email"),
+            "customer_360.core.customers_snapshot.email",
         ),
         (
             wrongly_masked_columns,
@@ -566,7 +596,7 @@ class FakeSnowflake:
 def fake_snowflake(monkeypatch: pytest.MonkeyPatch) -> FakeSnowflake:
     """Neither this machine's settings nor a network: what the command connects to is this."""
     monkeypatch.setitem(SnowflakeLogin.model_config, "env_file", None)
-    for name in (*(f"SNOWFLAKE_{field.upper()}" for field in SnowflakeLogin.model_fields), "DRY_RUN"):
+    for name in (*(f"SNOWFLAKE_{field.upper()}" for field in SnowflakeLogin.model_fields), "DRY_RUN", "DEPLOYMENT"):
         monkeypatch.delenv(name, raising=False)
     fake = FakeSnowflake()
     monkeypatch.setattr(snowflake.connector, "connect", fake.connect)
@@ -592,6 +622,7 @@ def test_a_dry_run_prints_every_statement_in_the_order_of_the_files(
     assert set_up.main() == 0
     script = re.sub(r"^--.*\n", "", capsys.readouterr().out, flags=re.MULTILINE)
     files = "".join(file.read_text() for file in sorted(SETUP_SQL.glob("*.sql")))
+    files = files.replace("{{ deployment }}", "customer_360").replace("{{ deployment | upper }}", "CUSTOMER_360")
     assert script.split() == re.sub(r"^ *--.*\n", "", files, flags=re.MULTILINE).split()
 
 
@@ -613,6 +644,44 @@ def test_a_dry_run_connects_to_nothing_even_with_a_login(
     monkeypatch.setenv("DRY_RUN", "1")
     assert set_up.main() == 0
     assert (fake_snowflake.arguments, fake_snowflake.ran) == ({}, [])
+
+
+def test_another_deployment_has_the_same_statements_under_its_own_name(
+    fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DRY_RUN", "1")
+    monkeypatch.setenv("DEPLOYMENT", "acme_staging")
+    assert set_up.main() == 0
+    script = capsys.readouterr().out
+    # What is called customer_360 on every deployment: a mart, and a Dag in a comment.
+    everywhere = ("marts.customer_360_profile", "customer_360_refresh")
+    for name in everywhere:
+        assert name in script
+        script = script.replace(name, "")
+    assert "customer_360" not in script.lower()
+    renamed = as_script(SETUP)
+    for name in everywhere:
+        renamed = renamed.replace(name, "")
+    assert script.strip() == renamed.replace("customer_360", "acme_staging").replace("CUSTOMER_360", "ACME_STAGING")
+
+
+@pytest.mark.parametrize("name", ["Staging", "customer-360", "360", "a b", "x;drop database y", "staging.raw", "_x"])
+def test_a_deployment_that_is_no_identifier_is_refused_before_anything_runs(
+    name: str,
+    key_login: Path,
+    fake_snowflake: FakeSnowflake,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DEPLOYMENT", name)
+    assert set_up.main() == 1
+    assert f"DEPLOYMENT={name!r} cannot be used: it becomes the name of the database" in capsys.readouterr().err
+    assert (fake_snowflake.arguments, fake_snowflake.ran) == ({}, [])
+
+
+def test_a_name_that_no_template_may_use_is_refused() -> None:
+    with pytest.raises(UndefinedError, match="'deploymnet' is undefined"):
+        split_statements("99_planted.sql", "create schema if not exists {{ deploymnet }}.raw;")
 
 
 def test_missing_variables_are_named_all_at_once_before_anything_runs(

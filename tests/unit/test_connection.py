@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ from include.customer_360.connection import (
     warehouse_connection,
 )
 from include.customer_360.operators.validate import ValidateMartOperator
-from include.customer_360.settings import PROJECT_ROOT
+from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT
 
 EXTRA = {
     "account": "org-account",
@@ -85,7 +86,7 @@ def test_an_unknown_warehouse_is_refused_when_the_dag_is_read() -> None:
     assert "WAREHOUSE='oracle': Input should be 'duckdb' or 'snowflake'" in done.stderr
 
 
-def test_dbt_gets_what_the_connection_holds(connect) -> None:  # noqa: ANN001
+def test_dbt_gets_what_the_connection_holds_and_nothing_else(connect) -> None:  # noqa: ANN001
     connect("snowflake", conn_type="snowflake", login="customer_360_airflow", password="of the key", extra=EXTRA)
     assert dbt_environment(warehouse_connection()) == {
         "SNOWFLAKE_ACCOUNT": "org-account",
@@ -93,9 +94,28 @@ def test_dbt_gets_what_the_connection_holds(connect) -> None:  # noqa: ANN001
         "SNOWFLAKE_DATABASE": "customer_360",
         "SNOWFLAKE_WAREHOUSE": "customer_360_transform",
         "SNOWFLAKE_ROLE": "customer_360_transformer",
+        "SNOWFLAKE_PRIVATE_KEY": "",
         "SNOWFLAKE_PRIVATE_KEY_PATH": "/keys/airflow.p8",
         "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": "of the key",
+        "SNOWFLAKE_PASSWORD": "",
+        "SNOWFLAKE_AUTHENTICATOR": "",
+        "SNOWFLAKE_HOST": "",
+        "SNOWFLAKE_PORT": "",
     }
+
+
+def test_a_password_is_a_password_where_there_is_no_key(connect) -> None:  # noqa: ANN001
+    extra = {name: value for name, value in EXTRA.items() if name != "private_key_file"}
+    connect("snowflake", conn_type="snowflake", login="customer_360_airflow", password="a password", extra=extra)
+    given = dbt_environment(warehouse_connection())
+    assert (given["SNOWFLAKE_PASSWORD"], given["SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"]) == ("a password", "")
+
+
+def test_every_variable_of_the_profile_comes_from_the_connection(connect) -> None:  # noqa: ANN001
+    connect("snowflake", conn_type="snowflake", login="customer_360_airflow", extra=EXTRA)
+    profile = (DBT_PROJECT / "profiles.yml").read_text(encoding="utf-8")
+    read = set(re.findall(r"env_var\('(SNOWFLAKE_\w+)'", profile))
+    assert read - set(dbt_environment(warehouse_connection())) == {"SNOWFLAKE_THREADS"}
 
 
 def test_a_tag_is_json_with_dag_run_task_and_date() -> None:

@@ -571,14 +571,35 @@ def test_a_root_of_an_unknown_kind_is_named(publish: Callable[..., None]) -> Non
         export(RETENTION, "nowhere://audiences")
 
 
-def test_on_snowflake_the_exporter_reads_and_tags_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
-    extra = {"account": "a", "database": "d", "warehouse": "transform", "role": "transformer", "private_key_file": "k"}
-    connection = {"conn_type": "snowflake", "login": "airflow", "extra": extra}
+@pytest.fixture
+def on_staging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connection `warehouse` of a deployment that is called customer_360_staging."""
+    extra = {
+        "account": "org-account",
+        "database": "customer_360_staging",
+        "warehouse": "customer_360_staging_transform",
+        "role": "customer_360_staging_transformer",
+        "private_key_file": "k",
+    }
+    connection = {"conn_type": "snowflake", "login": "customer_360_staging_airflow", "extra": extra}
     monkeypatch.setenv("WAREHOUSE", "snowflake")
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
+    for name in ("EXPORT_ROLE", "EXPORT_WAREHOUSE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_on_snowflake_the_exporter_of_the_deployment_reads_and_tags_its_statements(on_staging: None) -> None:
     operator = rendered(RETENTION, "anywhere")
     assert operator.get_db_hook().conn_type == "snowflake"
     tag = operator.hook_params["session_parameters"].pop("QUERY_TAG")
     assert json.loads(tag) == {"dag": "exports", "run": "run_1", "task": "export", "as_of_date": AS_OF_DATE}
-    assert operator.hook_params["role"] == "customer_360_exporter"
-    assert operator.hook_params["warehouse"] == "customer_360_read"
+    assert operator.hook_params["role"] == "customer_360_staging_exporter"
+    assert operator.hook_params["warehouse"] == "customer_360_staging_read"
+
+
+def test_another_role_and_warehouse_can_read_the_exports(on_staging: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_ROLE", "marketing")
+    monkeypatch.setenv("EXPORT_WAREHOUSE", "marketing_small")
+    operator = rendered(RETENTION, "anywhere")
+    operator.get_db_hook()
+    assert (operator.hook_params["role"], operator.hook_params["warehouse"]) == ("marketing", "marketing_small")

@@ -15,10 +15,11 @@ from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.customer_360.as_of_date import parse_as_of_date
+from include.customer_360.connection import export_session, warehouse_connection
 from include.customer_360.operators.base import PROFILE, WarehouseOperator, published_as_of_dates
-from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
     from airflow.sdk import Context
 
     from include.customer_360.catalog import Campaign
@@ -56,15 +57,19 @@ class ExportAudienceOperator(WarehouseOperator):
         **kwargs: Any,  # noqa: ANN401 - passed on to WarehouseOperator
     ) -> None:
         super().__init__(as_of_date=as_of_date, **kwargs)
-        settings = load_settings()
-        if settings.warehouse == "snowflake":
-            self.hook_params = {"role": settings.export_role, "warehouse": settings.export_warehouse}
-        else:
-            # DuckDB would otherwise create a missing warehouse.
-            self.hook_params = {"read_only": True}
         self.campaign = campaign
         self.export_root = export_root
         self.sql = campaign.template
+
+    def get_db_hook(self) -> DbApiHook:
+        """Return the hook of connection `warehouse`, for reading only.
+
+        :raises WarehouseConnectionError: when the connection cannot be used.
+        """
+        connection = warehouse_connection(self.conn_id)
+        # DuckDB would otherwise create a missing warehouse.
+        self.hook_params = export_session(connection) if connection.conn_type == "snowflake" else {"read_only": True}
+        return super().get_db_hook()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the audience; returns the manifest and the path of the CSV."""

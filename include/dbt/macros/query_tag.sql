@@ -2,6 +2,7 @@
     credits can be added up per mart. dbt calls these two around each materialization. -#}
 
 {% macro snowflake__set_query_tag() -%}
+    {%- do keep_to_target() -%}
     {%- set tag = fromjson(env_var('QUERY_TAG', ''), {}) -%}
     {%- do tag.update({'node': model.name}) -%}
     {%- do run_query("alter session set query_tag = '" ~ (tojson(tag) | replace("'", "''")) ~ "'") -%}

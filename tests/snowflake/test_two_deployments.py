@@ -1,0 +1,78 @@
+"""Two deployments in one account: each has its own set-up, and a build in one touches nothing of the other."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import closing
+
+import pytest
+
+from deploy.snowflake.set_up import read_statements, run_statements
+from tests.snowflake.account import SOURCES, EmulatedAccount, SnowflakeAccount
+from tests.snowflake.conftest import CUSTOMERS, RUN_SCHEMA, run_dbt
+
+PRODUCTION = "acme"
+STAGING = "acme_staging"
+
+
+@pytest.fixture(scope="module")
+def both(account: SnowflakeAccount) -> EmulatedAccount:
+    """The account with both set up, and the sources in each."""
+    if not isinstance(account, EmulatedAccount):
+        pytest.skip("the set-up needs an administrator, whom the tests on a real account do not ask for")
+    for deployment in (PRODUCTION, STAGING):
+        with closing(account.connect()) as connection:
+            run_statements(connection, read_statements(deployment))
+            for table in SOURCES:
+                copied = f"insert into {deployment}.raw.{table} select * from {account.database}.raw.{table}"
+                connection.cursor().execute(copied)
+    return account
+
+
+def tables(account: SnowflakeAccount, database: str) -> dict[str, int]:
+    """Return the tables and views of a database, each with its number of rows."""
+    listed = account.query(
+        "select lower(table_schema), lower(table_name) from information_schema.tables "
+        "where lower(table_schema) <> 'information_schema' order by 1, 2",
+        database,
+    )
+    return {
+        f"{schema}.{name}": account.query(f"select count(*) from {schema}.{name}", database)[0][0]
+        for schema, name in listed
+    }
+
+
+@pytest.fixture(scope="module")
+def manifest(both: EmulatedAccount, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A build of staging, which differs from one of production by the name of its database only; dbt's manifest."""
+    folder = tmp_path_factory.mktemp("staging")
+    of_deployment = {"SNOWFLAKE_DATABASE": STAGING, "SNOWFLAKE_ROLE": "", "SNOWFLAKE_WAREHOUSE": ""}
+    environment = both.dbt_environment | of_deployment | {"RUN_SCHEMA": RUN_SCHEMA}
+    done = run_dbt(environment, folder, "build", "--target=snowflake", "--exclude-resource-type", "unit_test")
+    assert done.returncode == 0, done.stdout[-6000:]
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def test_a_build_in_one_touches_nothing_of_the_other(both: EmulatedAccount, manifest: dict) -> None:
+    assert tables(both, PRODUCTION) == {
+        f"raw.{table}": both.query(f"select count(*) from raw.{table}")[0][0] for table in SOURCES
+    }
+    built = tables(both, STAGING)
+    assert built[f"{RUN_SCHEMA}.customer_360_profile"] == CUSTOMERS
+    assert {name.split(".")[0] for name in built} == {"raw", "staging", "core", RUN_SCHEMA}
+
+
+def test_a_build_names_its_own_deployment_only(both: EmulatedAccount, manifest: dict) -> None:
+    by_dbt = [sql for sql in both.statements() if '"app": "dbt"' in sql and re.search(rf"\b{STAGING}\.", sql)]
+    assert len(by_dbt) > 20
+    assert [sql for sql in by_dbt if re.search(rf"\b({PRODUCTION}|{both.database}|{both.by_hand})\.", sql)] == []
+
+
+def test_a_build_runs_on_the_warehouse_of_its_deployment(manifest: dict) -> None:
+    warehouses = {
+        node["config"]["snowflake_warehouse"]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["fqn"][1] != "staging"
+    }
+    assert warehouses == {f"{STAGING}_transform"}

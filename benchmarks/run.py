@@ -202,8 +202,6 @@ def started_airflow(bench: Bench, warehouse: Path) -> Iterator[LocalAirflow]:
     try:
         with airflow:
             airflow.wait_until_healthy()
-            with airflow.client() as client:
-                airflow.wait_until_parsed(client)
             assert airflow.process
             yield airflow
     finally:

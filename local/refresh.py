@@ -289,7 +289,6 @@ def refresh(settings: Settings, console: Console, environment: Mapping[str, str]
         progress.under_way("Airflow starts")
         airflow.wait_until_healthy()
         with airflow.client() as client:
-            airflow.wait_until_parsed(client)
             progress.step("Airflow is up", seconds=time.monotonic() - progress.began)
             run = trigger(client, airflow.home / "logs", as_of_date)
             follow(airflow, run, progress)

@@ -139,7 +139,6 @@ def deployed(
         with airflow:
             airflow.wait_until_healthy()
             with airflow.client() as client:
-                airflow.wait_until_parsed(client)
                 yield kind(airflow, client, settings)
     finally:
         shutil.rmtree(airflow.home, ignore_errors=True)

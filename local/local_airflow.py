@@ -141,6 +141,11 @@ class LocalAirflow:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def dbt_log(self) -> Path:
+        """Return the file to which the dbt builds of this start write their events, one JSON object per line."""
+        return self.home / "logs" / "dbt" / f"{self.started:%Y%m%dT%H%M%S.%f}" / "dbt.log"
+
     def environment(self, port: int) -> dict[str, str]:
         """Return the whole environment of its processes."""
         # Another Airflow's settings on this machine are not ours: its metadata database least of all.
@@ -209,6 +214,9 @@ class LocalAirflow:
             # Process titles must not overwrite the environment, by which left-over processes are found.
             "SPT_NOENV": 1,
             "DO_NOT_TRACK": 1,
+            "DBT_LOG_PATH": self.dbt_log.parent,
+            "DBT_LOG_FORMAT_FILE": "json",
+            "DBT_LOG_LEVEL_FILE": "info",
             "WAREHOUSE": self.settings.warehouse,
             "WAREHOUSE_FILE": self.settings.warehouse_file,
             "EXPORT_ROOT": self.settings.export_root,

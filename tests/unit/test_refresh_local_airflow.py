@@ -83,6 +83,16 @@ def test_scheduled_runs_start_only_where_they_are_asked_for(
     assert environment.get("AIRFLOW__SCHEDULER__MAX_DAGRUNS_TO_CREATE_PER_LOOP") == limit
 
 
+def test_dbt_writes_the_events_of_each_start_to_a_file_of_their_own(tmp_path: Path) -> None:
+    airflow = airflow_in(tmp_path)
+    airflow.started = datetime.datetime(2026, 4, 1, 7, 0, tzinfo=datetime.UTC)
+    first = airflow.environment(port=1)
+    airflow.started = datetime.datetime(2026, 4, 1, 7, 0, 0, 1, tzinfo=datetime.UTC)
+
+    assert first["DBT_LOG_PATH"] == f"{airflow.home}/logs/dbt/20260401T070000.000000"
+    assert str(airflow.dbt_log) == f"{airflow.home}/logs/dbt/20260401T070000.000001/dbt.log"
+
+
 def test_secrets_are_made_once_and_only_their_owner_can_read_them(tmp_path: Path) -> None:
     airflow = airflow_in(tmp_path)
     first, again = airflow.environment(port=1), airflow.environment(port=2)

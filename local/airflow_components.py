@@ -216,8 +216,7 @@ def supervise(home: Path, template: Path, parent: int | None) -> int:
                 for module in LATER_IMPORTS:
                     importlib.import_module(module)
         while not asked_to_end and ended is None:
-            if asked_to_schedule:
-                asked_to_schedule.clear()
+            if asked_to_schedule and "scheduler" not in running.values():
                 running[fork_component("scheduler", logs)] = "scheduler"
                 gc.enable()
             time.sleep(0.1)

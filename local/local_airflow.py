@@ -491,6 +491,9 @@ def main() -> int:
     except (SettingsError, LocalAirflowError, WarehouseError, ValueError) as problem:
         print(problem, file=sys.stderr)
         return 1
+    except httpx.HTTPError as problem:
+        print(f"Airflow's API server did not do what was asked: {problem!r}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Interrupted: everything that was started is stopped.", file=sys.stderr)
         return 130

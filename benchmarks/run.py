@@ -203,8 +203,6 @@ def started_airflow(bench: Bench, warehouse: Path) -> Iterator[LocalAirflow]:
     try:
         with airflow:
             airflow.wait_until_healthy()
-            with airflow.client() as client:
-                airflow.wait_until_parsed(client)
             yield airflow
     finally:
         shutil.rmtree(airflow.home, ignore_errors=True)

@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ HOME_MARKER = "CUSTOMER_360_AIRFLOW_HOME"
 ADDRESS_IN_USE = 75
 SECONDS_TO_END = 2.0
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+START_SCHEDULER = signal.SIGUSR1
 
 ARGUMENTS = {
     "api-server": ["api-server"],
@@ -40,7 +42,7 @@ ARGUMENTS = {
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
-FIRST_IMPORTS = ("airflow.__main__", "airflow.api_fastapi.app", "airflow.utils.db", "airflow.models.pool")
+FIRST_IMPORTS = ("airflow.__main__", "airflow.api_fastapi.app")
 LATER_IMPORTS = (
     "airflow.cli.commands.scheduler_command",
     "airflow.cli.commands.dag_processor_command",
@@ -102,58 +104,52 @@ def kill_all_of(home: Path) -> None:
         time.sleep(0.05)
 
 
-def copy_empty_database(home: Path, template: Path) -> None:
-    """Give a new home the database that an earlier one left as template: creating one takes seconds."""
-    database = home / "airflow.db"
-    if template.is_file() and not database.exists():
-        shutil.copyfile(template, home / "airflow.db.part")
-        (home / "airflow.db.part").rename(database)
+def migrate(database: Path) -> None:
+    """Create this metadata database, or bring it to Airflow's version.
+
+    :raises RuntimeError: with the last of what Airflow printed, when it cannot.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"],
+        env=os.environ | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}?timeout=60"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"airflow db migrate failed on {database}, status {done.returncode}:\n{done.stdout[-3000:]}")
 
 
-def prepare_database(home: Path, template: Path, slots: int) -> None:
-    """Create or upgrade the metadata database, set the pools, and close the runs that an earlier end cut off."""
-    import sqlite3
+def prepare_database(home: Path, template: Path) -> None:
+    """Give a new home a copy of an empty metadata database, and bring an older home's to Airflow's version.
 
-    from airflow import settings
-    from airflow._shared.timezones import timezone
-    from airflow.jobs.job import Job, JobState
-    from airflow.models import DagModel, DagRun, TaskInstance
-    from airflow.models.pool import Pool
-    from airflow.utils import db
-    from airflow.utils.session import create_session
-    from airflow.utils.state import State
-    from sqlalchemy import update
+    Creating a database takes seconds, copying one nothing.
 
-    # The template's name holds the version of Airflow and of its database.
-    migrated = home / f"{template.stem}.migrated"
-    if not migrated.exists():
-        db.initdb()
-        migrated.touch()
+    :param template: the empty database; its name holds Airflow's version. Made here when it is not there.
+    :raises RuntimeError: when a database cannot be made or upgraded.
+    """
     if not template.is_file():
         part = template.with_suffix(f".{os.getpid()}")
-        with contextlib.closing(sqlite3.connect(home / "airflow.db")) as source:
-            source.execute("vacuum into ?", (str(part),))
+        migrate(part)
         part.rename(template)
-    Pool.create_or_update_pool("warehouse", slots, "Tasks that open the warehouse", include_deferred=False)
-    Pool.create_or_update_pool("core_load", 1, "The load of core: one at a time", include_deferred=False)
-    with create_session() as session:
-        ended = {"state": "failed", "end_date": timezone.utcnow()}
-        for model, states in (
-            (Job, [JobState.RUNNING]),
-            (DagRun, State.unfinished_dr_states),
-            (TaskInstance, State.unfinished - {None}),
-        ):
-            session.execute(update(model).where(model.state.in_(states)).values(**ended))
-        # Decided anew when the Dags are parsed: what fell due while nothing ran is not caught up.
-        session.execute(update(DagModel).values(next_dagrun_create_after=None))
-    settings.get_engine().dispose()
+    database = home / "airflow.db"
+    migrated = home / f"{template.stem}.migrated"
+    if not database.exists():
+        part = database.with_suffix(".part")
+        shutil.copyfile(template, part)
+        part.rename(database)
+    elif not migrated.exists():
+        migrate(database)
+    migrated.touch()
 
 
 def run_component(name: str, log: Path, supervisor: int) -> NoReturn:
     """Be the component `name`, in a process just forked, with its output in `log`; never returns."""
     status = 1
     try:
-        for number in ENDING_SIGNALS:
+        for number in (*ENDING_SIGNALS, START_SCHEDULER):
             signal.signal(number, signal.SIG_DFL)
         end_with(supervisor)
         with log.open("ab") as output:
@@ -185,11 +181,16 @@ def fork_component(name: str, logs: Path) -> int:
     return os.fork() or run_component(name, logs / f"{name}.log", supervisor)
 
 
-def supervise(home: Path, template: Path, slots: int, parent: int | None) -> int:
-    """Start the components and wait until one of them, the parent or a signal ends it; return the exit status."""
+def supervise(home: Path, template: Path, parent: int | None) -> int:
+    """Start the components and wait until one of them, the parent or a signal ends it; return the exit status.
+
+    The scheduler waits for START_SCHEDULER: it would go on with whatever the API has not closed yet.
+    """
     asked_to_end: list[int] = []
+    asked_to_schedule: list[int] = []
     for number in ENDING_SIGNALS:
         signal.signal(number, lambda signum, _: asked_to_end.append(signum))
+    signal.signal(START_SCHEDULER, lambda signum, _: asked_to_schedule.append(signum))
     if parent is not None:
         end_with(parent)
     kill_all_of(home)
@@ -199,25 +200,26 @@ def supervise(home: Path, template: Path, slots: int, parent: int | None) -> int
         log.unlink()
 
     gc.disable()
-    copy_empty_database(home, template)
+    prepare_database(home, template)
     for module in FIRST_IMPORTS:
         importlib.import_module(module)
-    prepare_database(home, template, slots)
     sys.modules["airflow.providers_manager"].ProvidersManager().initialize_providers_configuration()
     running: dict[int, str] = {}
     ended: tuple[str, int] | None = None
     try:
         # The API server is the slowest to start, and goes first.
-        for name in ARGUMENTS:
+        for name in ("api-server", "dag-processor", "triggerer"):
             if asked_to_end:
                 break
             running[fork_component(name, logs)] = name
             if name == "api-server":
                 for module in LATER_IMPORTS:
                     importlib.import_module(module)
-        gc.enable()
         while not asked_to_end and ended is None:
-            time.sleep(0.2)
+            if asked_to_schedule and "scheduler" not in running.values():
+                running[fork_component("scheduler", logs)] = "scheduler"
+                gc.enable()
+            time.sleep(0.1)
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid in running:
                 ended = running.pop(pid), os.waitstatus_to_exitcode(status)
@@ -263,7 +265,6 @@ def main() -> NoReturn:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--template", type=Path, required=True)
-    parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--url", required=True)
     parser.add_argument("--warehouse", required=True)
     parser.add_argument("--parent", type=int)
@@ -275,7 +276,7 @@ def main() -> NoReturn:
         running.flush()
         status = 1
         try:
-            status = supervise(options.home, options.template, options.slots, options.parent)
+            status = supervise(options.home, options.template, options.parent)
         except Exception:
             (options.home / "failure.txt").write_text(traceback.format_exc())
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import fcntl
 import hashlib
 import importlib.metadata
@@ -21,11 +22,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from include.customer_360.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
-from local.airflow_components import ADDRESS_IN_USE, HOME_MARKER, kill_all_of, last_lines
+from local.airflow_components import ADDRESS_IN_USE, HOME_MARKER, START_SCHEDULER, kill_all_of, last_lines
 from local.sample import ensure_sample
 from local.sources import WarehouseError
 
@@ -131,6 +133,7 @@ class LocalAirflow:
         self.url = ""
         self.warehouse = str(settings.warehouse_file) if settings.warehouse == "duckdb" else settings.warehouse
         self.password = ""
+        self.started = datetime.datetime.now(datetime.UTC)
 
     def __enter__(self) -> LocalAirflow:
         self.start()
@@ -138,6 +141,11 @@ class LocalAirflow:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def dbt_log(self) -> Path:
+        """Return the file to which the dbt builds of this start write their events, one JSON object per line."""
+        return self.home / "logs" / "dbt" / f"{self.started:%Y%m%dT%H%M%S.%f}" / "dbt.log"
 
     def environment(self, port: int) -> dict[str, str]:
         """Return the whole environment of its processes."""
@@ -207,6 +215,9 @@ class LocalAirflow:
             # Process titles must not overwrite the environment, by which left-over processes are found.
             "SPT_NOENV": 1,
             "DO_NOT_TRACK": 1,
+            "DBT_LOG_PATH": self.dbt_log.parent,
+            "DBT_LOG_FORMAT_FILE": "json",
+            "DBT_LOG_LEVEL_FILE": "info",
             "WAREHOUSE": self.settings.warehouse,
             "WAREHOUSE_FILE": self.settings.warehouse_file,
             "EXPORT_ROOT": self.settings.export_root,
@@ -224,13 +235,13 @@ class LocalAirflow:
         refuse_second(self.home)
         (self.home / "logs").mkdir(parents=True, exist_ok=True)
         (self.home / "failure.txt").unlink(missing_ok=True)
+        self.started = datetime.datetime.now(datetime.UTC)
         port = self.port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         version = importlib.metadata.version("apache-airflow-core")
         command = [sys.executable, "-m", "local.airflow_components"]
         command += ["--home", str(self.home), "--template", str(STATE_FOLDER / f"empty-{version}.db")]
-        command += ["--slots", str(POOL_SLOTS[self.settings.warehouse]), "--url", self.url]
-        command += ["--warehouse", self.warehouse]
+        command += ["--url", self.url, "--warehouse", self.warehouse]
         if not self.detached:
             command += ["--parent", str(os.getpid())]
         with (self.home / "logs" / "supervisor.log").open("wb") as log:
@@ -258,8 +269,26 @@ class LocalAirflow:
         )
 
     def wait_until_healthy(self) -> None:
-        """Wait until every component reports that it works.
+        """Wait until every component works and the Dags are parsed.
 
+        The scheduler is started last: it finds the pools set, the Dags as they are now, and no run of an earlier start.
+
+        :raises LocalAirflowError: naming what does not work, when a component ends or the time is up.
+        """
+        self.wait_for("metadatabase")
+        with self.client() as client:
+            self.set_pools(client)
+            self.fail_cut_off_runs(client)
+            self.wait_until_parsed(client)
+        self.check()
+        if self.process:
+            self.process.send_signal(START_SCHEDULER)
+        self.wait_for("metadatabase", "dag_processor", "triggerer", "scheduler")
+
+    def wait_for(self, *parts: str) -> None:
+        """Wait until the API server answers and reports that these parts of Airflow work.
+
+        :param parts: as /monitor/health names them.
         :raises LocalAirflowError: naming what does not work, when a component ends or the time is up.
         """
         deadline = time.monotonic() + SECONDS_TO_START
@@ -273,7 +302,7 @@ class LocalAirflow:
                 self.check()
                 with contextlib.suppress(httpx.HTTPError):
                     health = client.get(f"{self.url}/api/v2/monitor/health").json()
-                    unhealthy = [name for name, state in health.items() if state["status"] != "healthy"]
+                    unhealthy = [part for part in parts if not self.is_healthy(part, health[part])]
                     if not unhealthy:
                         # The first call makes the API server build this part, for seconds: not while a task waits.
                         client.get(f"{self.url}/execution/health/ping")
@@ -284,6 +313,42 @@ class LocalAirflow:
         raise LocalAirflowError(
             f"Airflow's {name} did not start within {SECONDS_TO_START} s. Its last lines, of {log}:\n{last_lines(log)}"
         )
+
+    def is_news(self, timestamp: str | None) -> bool:
+        """Tell whether what the API reports for this moment is of this start."""
+        return timestamp is not None and datetime.datetime.fromisoformat(timestamp) >= self.started
+
+    def is_healthy(self, part: str, health: dict[str, str | None]) -> bool:
+        """Tell whether a part of Airflow works, by /monitor/health and in this start.
+
+        For half a minute the API reports a component that was killed as healthy.
+        """
+        heard = part == "metadatabase" or self.is_news(health[f"latest_{part}_heartbeat"])
+        return health["status"] == "healthy" and heard
+
+    def set_pools(self, client: httpx.Client) -> None:
+        """Give the pools that the Dags name their slots, whatever they had.
+
+        :raises LocalAirflowError: when Airflow refuses one.
+        """
+        pools: list[dict[str, Any]] = [
+            {"name": name, "slots": slots, "description": description, "include_deferred": False}
+            for name, slots, description in (
+                ("warehouse", POOL_SLOTS[self.settings.warehouse], "Tasks that open the warehouse"),
+                ("core_load", 1, "The load of core: one at a time"),
+            )
+        ]
+        actions = [{"action": "create", "entities": pools, "action_on_existence": "overwrite"}]
+        refused = client.patch("pools", json={"actions": actions}).raise_for_status().json()["create"]["errors"]
+        if refused:
+            raise LocalAirflowError(f"Airflow did not set the pools {', '.join(p['name'] for p in pools)}: {refused}")
+
+    def fail_cut_off_runs(self, client: httpx.Client) -> None:
+        """End, as failed, the runs that were under way when an earlier Airflow of this home ended."""
+        states: dict[str, Any] = {"state": ["queued", "running"], "limit": 1000}
+        for run in client.get("dags/~/dagRuns", params=states).raise_for_status().json()["dag_runs"]:
+            path = f"dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+            client.patch(path, json={"state": "failed"}).raise_for_status()
 
     def client(self) -> httpx.Client:
         """Return a client of the REST API, logged in; paths count from /api/v2/."""
@@ -303,12 +368,14 @@ class LocalAirflow:
         :raises LocalAirflowError: with the errors, when one cannot.
         """
         errors = client.get("importErrors").raise_for_status().json()["import_errors"]
+        # Those of an earlier start stay until their file is parsed again.
+        errors = [error for error in errors if self.is_news(error["timestamp"])]
         if errors:
             shown = "\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors)
             raise LocalAirflowError(f"Airflow cannot import the Dags:\n{shown}")
 
     def wait_until_parsed(self, client: httpx.Client) -> None:
-        """Wait until the Dags are there, and have them not paused.
+        """Wait until the Dags are parsed as they are now, and have them not paused.
 
         :raises LocalAirflowError: with the import errors, or when a Dag did not come.
         """
@@ -316,7 +383,8 @@ class LocalAirflow:
         while time.monotonic() < deadline:
             self.check()
             self.check_imports(client)
-            if all(client.get(f"dags/{dag_id}").status_code == httpx.codes.OK for dag_id in DAG_IDS):
+            answers = [client.get(f"dags/{dag_id}") for dag_id in DAG_IDS]
+            if all(answer.is_success and self.is_news(answer.json()["last_parsed_time"]) for answer in answers):
                 for dag_id in DAG_IDS:
                     client.patch(f"dags/{dag_id}", json={"is_paused": False}).raise_for_status()
                 return
@@ -381,8 +449,6 @@ def up(settings: Settings) -> None:
         if sample := ensure_sample(settings):
             print(f"Sample data: {sample.customers:,} customers, {sample.transactions:,} transactions", flush=True)
         airflow.wait_until_healthy()
-        with airflow.client() as client:
-            airflow.wait_until_parsed(client)
     except BaseException:
         airflow.stop()
         raise
@@ -425,6 +491,9 @@ def main() -> int:
                 print("No Airflow is running." if options.all else f"No Airflow runs on {settings.warehouse_file}.")
     except (SettingsError, LocalAirflowError, WarehouseError, ValueError) as problem:
         print(problem, file=sys.stderr)
+        return 1
+    except httpx.HTTPError as problem:
+        print(f"Airflow's API server did not do what was asked: {problem!r}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted: everything that was started is stopped.", file=sys.stderr)

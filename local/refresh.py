@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import re
 import signal
 import sys
 import time
@@ -32,10 +31,10 @@ SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_WITHOUT_PROGRESS = 600
 SECONDS_TO_START_EXPORTS = 120
 UNAVAILABLE_LOOKS = 10
-# A node's two lines in dbt's output: `9 of 21 START sql table model core.dim_customer ...... [RUN]` and
-# `9 of 21 OK created sql table model core.dim_customer ...... [OK in 3.64s]`, the latter with colours.
-DBT_START = re.compile(r"\d+ of \d+ START .*? (\S+) \.*\s*\[RUN\]")
-DBT_RESULT = re.compile(r"\d+ of \d+ (OK|ERROR|FAIL)\b.*? (\S+) \.*\s*\[.* in ([\d.]+)s\]")
+# dbt's events about one node, in its structured log, and what a node's status is for people: the others are no news.
+DBT_START = "LogStartLine"
+DBT_RESULTS = ("LogModelResult", "LogSeedResult", "LogSnapshotResult", "LogTestResult")
+DBT_STATES = {"success": "success", "error": "failed", "runtime error": "failed", "fail": "failed"}
 DBT_BUILD = "DbtProducerWatcherOperator"
 FINISHED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
@@ -52,6 +51,7 @@ class DagRunView:
     dag_id: str
     run_id: str
     logs: Path
+    dbt_log: Path
     state: str = "queued"
     tasks: list[dict] = field(default_factory=list)
     dbt_seconds: dict[str, float] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class DagRunView:
     def news(self) -> Iterator[tuple[str, str, float | None]]:
         """Yield name, state and seconds of each step that finished since the last look, in order of finishing.
 
-        The nodes of a dbt build are steps of their own, as dbt reports them in its log. The tasks that merely watch
+        The nodes of a dbt build are steps of their own, as dbt's structured log has them. The tasks that merely watch
         them are left out, as long as they succeed.
         """
         for task in sorted(self.tasks, key=lambda task: task["end_date"] or "~"):
@@ -94,18 +94,17 @@ class DagRunView:
     def dbt_news(self, build: dict) -> Iterator[tuple[str, str, float | None]]:
         """Yield the nodes that this `dbt build` finished since the last look, but for the tests that passed."""
         group = build["task_id"].rpartition(".")[0]
-        for entry in read_log(self.log_of(build)):
-            event = str(entry.get("event"))
-            if start := DBT_START.search(event):
-                self.building = start[1].rpartition(".")[2]
-            elif result := DBT_RESULT.search(event):
-                verdict, relation, seconds = result.groups()
-                name = relation.rpartition(".")[2]
+        for event in read_log(self.dbt_log):
+            kind, node = event["info"]["name"], event["data"].get("node_info", {})
+            if kind == DBT_START:
+                self.building = node["node_name"]
+            elif kind in DBT_RESULTS and (state := DBT_STATES.get(node["node_status"])):
+                name, seconds = node["node_name"], event["data"]["execution_time"]
                 step = f"{group}.{name}"
                 if step not in self.shown:
                     self.shown.add(step)
-                    self.dbt_seconds[name] = float(seconds)
-                    yield step, "success" if verdict == "OK" else "failed", float(seconds)
+                    self.dbt_seconds[name] = seconds
+                    yield step, state, seconds
 
     def log_of(self, task: dict) -> Path:
         """Return the file that the task's last attempt logs to, one JSON object per line."""
@@ -228,7 +227,7 @@ def why_it_failed(log: Path) -> str:
 
 
 def read_log(log: Path) -> Iterator[dict]:
-    """Yield the entries of a task's log; none when there is no log. A line still being written is left out."""
+    """Yield the entries of a log, one JSON object per line; none without a log. A line half written is left out."""
     if not log.is_file():
         return
     with log.open(errors="replace") as lines:
@@ -237,14 +236,14 @@ def read_log(log: Path) -> Iterator[dict]:
                 yield json.loads(line)
 
 
-def trigger(client: httpx.Client, logs: Path, as_of_date: datetime.date) -> DagRunView:
+def trigger(client: httpx.Client, airflow: LocalAirflow, as_of_date: datetime.date) -> DagRunView:
     """Start customer_360_refresh for this date."""
     run_id = f"refresh__{as_of_date}__{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S}"
     body = {"dag_run_id": run_id, "logical_date": None, "conf": {"as_of_date": as_of_date.isoformat()}}
     answer = client.post("dags/customer_360_refresh/dagRuns", json=body)
     if answer.is_error:
         raise RefreshFailed(f"customer_360_refresh cannot be started: {answer.text}")
-    return DagRunView(client, "customer_360_refresh", run_id, logs)
+    return DagRunView(client, "customer_360_refresh", run_id, airflow.home / "logs", airflow.dbt_log)
 
 
 def started_exports(airflow: LocalAirflow, refresh: DagRunView, as_of_date: datetime.date) -> DagRunView | None:
@@ -263,7 +262,7 @@ def started_exports(airflow: LocalAirflow, refresh: DagRunView, as_of_date: date
         runs = refresh.client.get("dags/campaign_exports/dagRuns", params=newest).raise_for_status().json()["dag_runs"]
         for run in runs:
             if run["partition_key"] == as_of_date.isoformat():
-                return DagRunView(refresh.client, "campaign_exports", run["dag_run_id"], refresh.logs)
+                return DagRunView(refresh.client, run["dag_id"], run["dag_run_id"], refresh.logs, refresh.dbt_log)
         time.sleep(SECONDS_BETWEEN_LOOKS)
     raise RefreshFailed(
         f"The marts of {as_of_date} are published, but no run of campaign_exports followed within "
@@ -289,9 +288,8 @@ def refresh(settings: Settings, console: Console, environment: Mapping[str, str]
         progress.under_way("Airflow starts")
         airflow.wait_until_healthy()
         with airflow.client() as client:
-            airflow.wait_until_parsed(client)
             progress.step("Airflow is up", seconds=time.monotonic() - progress.began)
-            run = trigger(client, airflow.home / "logs", as_of_date)
+            run = trigger(client, airflow, as_of_date)
             follow(airflow, run, progress)
             exports = started_exports(airflow, run, as_of_date)
             audiences = []

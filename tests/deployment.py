@@ -99,6 +99,26 @@ class Deployment:
             time.sleep(0.5)
         return runs
 
+    def asset_events(self, run_id: str) -> list[dict[str, Any]]:
+        """Return the asset events of a run: what makes other Dags start."""
+        answer = self.client.get("assets/events", params={"source_run_id": run_id})
+        return answer.raise_for_status().json()["asset_events"]
+
+    def wait_for_export_of(self, run_id: str) -> dict[str, Any]:
+        """Wait until the run of campaign_exports that this run started has ended, and return it."""
+        deadline = time.monotonic() + SECONDS_PER_RUN
+        while time.monotonic() < deadline:
+            newest = {"order_by": "-run_after", "limit": 100, "state": ["success", "failed"]}
+            answer = self.client.get("dags/campaign_exports/dagRuns", params=newest)
+            for run in answer.raise_for_status().json()["dag_runs"]:
+                path = f"dags/campaign_exports/dagRuns/{run['dag_run_id']}/upstreamAssetEvents"
+                events = self.client.get(path).raise_for_status().json()["asset_events"]
+                if any(event["source_run_id"] == run_id for event in events):
+                    return run
+            self.airflow.check()
+            time.sleep(0.5)
+        raise TimeoutError(f"no campaign_exports run that {run_id} started has ended within {SECONDS_PER_RUN} s")
+
     def published(self) -> dict[str, list[tuple]]:
         """Return every row of every published mart, in order."""
         marts = self.query("select table_name from information_schema.tables where table_schema = 'marts' order by 1")
@@ -126,20 +146,23 @@ class Deployment:
 
 @contextmanager
 def deployed(
-    settings: Settings, environment: Mapping[str, str] | None = None, kind: type[Deployment] = Deployment
+    settings: Settings,
+    environment: Mapping[str, str] | None = None,
+    kind: type[Deployment] = Deployment,
+    by_the_clock: bool = False,
 ) -> Iterator[Deployment]:
     """Start Airflow on this warehouse, with the Dags parsed; its state is removed at the end.
 
     :param environment: more variables for its processes.
+    :param by_the_clock: scheduled runs start when they are due.
     """
     # Small runs wait for the scheduler more than for their work.
     eager = {"AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1"}
-    airflow = LocalAirflow(settings, environment={**eager, **(environment or {})})
+    airflow = LocalAirflow(settings, by_the_clock=by_the_clock, environment={**eager, **(environment or {})})
     try:
         with airflow:
             airflow.wait_until_healthy()
             with airflow.client() as client:
-                airflow.wait_until_parsed(client)
                 yield kind(airflow, client, settings)
     finally:
         shutil.rmtree(airflow.home, ignore_errors=True)

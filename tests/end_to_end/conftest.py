@@ -1,9 +1,11 @@
-"""A real Airflow on a small warehouse, started once for all tests of this folder."""
+"""A real Airflow on a small warehouse, started once, which every test finds as one green run has left it."""
 
 from __future__ import annotations
 
 import datetime
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +25,31 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     write_sample(settings.warehouse_file, customers=CUSTOMERS, months=9, seed=42, as_of_date=LAST_DAY)
     with deployed(settings) as deployment:
         yield deployment
+
+
+@pytest.fixture(scope="package")
+def first_run(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A first run, for 2026-03-30, which is expected to succeed: its id, and a folder with all that it left."""
+    run_id, state = deployment.run(as_of_date="2026-03-30")
+    assert state == "success", deployment.tasks(run_id)
+    deployment.wait_for_export_of(run_id)
+    deployment.query("checkpoint")
+    left = tmp_path_factory.mktemp("green")
+    shutil.copy(deployment.settings.warehouse_file, left / "warehouse.duckdb")
+    shutil.copytree(deployment.settings.export_root, left / "exports")
+    return run_id, left
+
+
+@pytest.fixture
+def green(deployment: Deployment, first_run: tuple[str, Path]) -> str:
+    """The id of the first run; warehouse and audiences are as it left them, whatever another test did."""
+    run_id, left = first_run
+    deployment.airflow.fail_cut_off_runs(deployment.client)
+    # Once this has the file, no task has it.
+    deployment.query("checkpoint")
+    warehouse_file = deployment.settings.warehouse_file
+    assert not warehouse_file.with_name(f"{warehouse_file.name}.wal").exists()
+    shutil.copy(left / "warehouse.duckdb", warehouse_file)
+    shutil.rmtree(deployment.settings.export_root)
+    shutil.copytree(left / "exports", deployment.settings.export_root)
+    return run_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import stat
 from pathlib import Path
 
+import httpx
 import pytest
 
 from include.customer_360.settings import Settings, SettingsError
@@ -81,6 +83,16 @@ def test_scheduled_runs_start_only_where_they_are_asked_for(
     assert environment.get("AIRFLOW__SCHEDULER__MAX_DAGRUNS_TO_CREATE_PER_LOOP") == limit
 
 
+def test_dbt_writes_the_events_of_each_start_to_a_file_of_their_own(tmp_path: Path) -> None:
+    airflow = airflow_in(tmp_path)
+    airflow.started = datetime.datetime(2026, 4, 1, 7, 0, tzinfo=datetime.UTC)
+    first = airflow.environment(port=1)
+    airflow.started = datetime.datetime(2026, 4, 1, 7, 0, 0, 1, tzinfo=datetime.UTC)
+
+    assert first["DBT_LOG_PATH"] == f"{airflow.home}/logs/dbt/20260401T070000.000000"
+    assert str(airflow.dbt_log) == f"{airflow.home}/logs/dbt/20260401T070000.000001/dbt.log"
+
+
 def test_secrets_are_made_once_and_only_their_owner_can_read_them(tmp_path: Path) -> None:
     airflow = airflow_in(tmp_path)
     first, again = airflow.environment(port=1), airflow.environment(port=2)
@@ -128,3 +140,60 @@ def test_a_port_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         assert is_taken(port)
         with pytest.raises(SettingsError, match=f"UP_PORT={port} is taken"):
             ui_port()
+
+
+STARTED = datetime.datetime(2026, 4, 1, 7, 0, tzinfo=datetime.UTC)
+EARLIER, LATER = "2026-04-01T06:59:59.900000Z", "2026-04-01T07:00:00.100000Z"
+
+
+@pytest.mark.parametrize(
+    ("status", "heartbeat", "healthy"),
+    [
+        ("healthy", "2026-04-01T07:00:00.100000+00:00", True),
+        ("healthy", "2026-04-01T06:59:59.900000+00:00", False),
+        ("unhealthy", "2026-04-01T07:00:00.100000+00:00", False),
+        ("unhealthy", None, False),
+    ],
+)
+def test_a_scheduler_that_was_killed_is_not_taken_for_the_one_that_starts(
+    status: str, heartbeat: str | None, healthy: bool, tmp_path: Path
+) -> None:
+    airflow = airflow_in(tmp_path)
+    airflow.started = STARTED
+
+    assert airflow.is_healthy("scheduler", {"status": status, "latest_scheduler_heartbeat": heartbeat}) is healthy
+
+
+def test_an_import_error_of_an_earlier_start_is_not_reported_and_one_of_this_start_is(tmp_path: Path) -> None:
+    airflow = airflow_in(tmp_path)
+    airflow.started = STARTED
+    errors = [{"filename": "old.py", "stack_trace": "mended", "timestamp": EARLIER}]
+    api = answering({"importErrors": {"import_errors": errors}})
+
+    airflow.check_imports(api)
+    errors.append({"filename": "new.py", "stack_trace": "NameError: x", "timestamp": LATER})
+
+    with pytest.raises(LocalAirflowError, match=r"^Airflow cannot import the Dags:\nnew.py:\nNameError: x$"):
+        airflow.check_imports(api)
+
+
+def test_dags_of_an_earlier_start_are_not_taken_for_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_airflow, "SECONDS_TO_START", 0.1)
+    airflow = airflow_in(tmp_path)
+    airflow.started = STARTED
+    answers = {
+        "importErrors": {"import_errors": []},
+        "dags/customer_360_refresh": {"last_parsed_time": LATER},
+        "dags/campaign_exports": {"last_parsed_time": EARLIER},
+    }
+
+    with pytest.raises(LocalAirflowError, match="did not appear within"):
+        airflow.wait_until_parsed(answering(answers))
+    answers["dags/campaign_exports"] = {"last_parsed_time": LATER}
+    airflow.wait_until_parsed(answering(answers))
+
+
+def answering(answers: dict[str, object]) -> httpx.Client:
+    """Return a client of an API that gives these answers, by path."""
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=answers[request.url.path.lstrip("/")]))
+    return httpx.Client(transport=transport, base_url="http://airflow/")

@@ -15,7 +15,7 @@ RUN = "refresh__2026-03-31"
 
 @pytest.fixture
 def run(tmp_path: Path) -> DagRunView:
-    return DagRunView(httpx.Client(), "customer_360_refresh", RUN, tmp_path)
+    return DagRunView(httpx.Client(), "customer_360_refresh", RUN, tmp_path, tmp_path / "dbt.log")
 
 
 def task(task_id: str, state: str | None, operator: str = "ValidateMartOperator", **more: object) -> dict:
@@ -61,22 +61,75 @@ def test_each_attempt_that_will_be_followed_by_another_is_news(run: DagRunView) 
     assert list(run.news()) == [("publish", "failed, will be tried again", 2.0)]
 
 
-def test_models_of_a_dbt_build_are_news_with_the_seconds_that_dbt_took(run: DagRunView) -> None:
-    build = task("dbt_build.dbt_producer_watcher", "running", "DbtProducerWatcherOperator")
-    watcher = task("dbt_build.models.core.dim_customer", "success", "DbtRunWatcherOperator", duration=9.0)
-    lines = [
-        "1 of 4 START sql table model core.dim_customer ......... [RUN]",
-        "1 of 4 OK created sql table model core.dim_customer .... [\x1b[32mOK\x1b[0m in 3.64s]",
-        "2 of 4 PASS unique_dim_customer_customer_key ........... [\x1b[32mPASS\x1b[0m in 0.88s]",
-        "3 of 4 ERROR creating sql view model staging.stg_customers  [\x1b[31mERROR\x1b[0m in 0.10s]",
-        "4 of 4 START sql incremental model core.fct_transactions [RUN]",
-    ]
-    log(run, build, *({"event": f"13:26:45  {line}"} for line in lines), '{"event": "half a li')
-    run.tasks = [build, watcher]
+def started(node: str) -> dict:
+    return {"info": {"name": "LogStartLine"}, "data": {"node_info": {"node_name": node, "node_status": "started"}}}
 
-    assert list(run.news()) == [("dbt_build.dim_customer", "success", 3.64), ("dbt_build.stg_customers", "failed", 0.1)]
-    assert run.dbt_seconds["dim_customer"] == 3.64
+
+def ended(kind: str, node: str, status: str, seconds: float) -> dict:
+    data = {"node_info": {"node_name": node, "node_status": status}, "execution_time": seconds}
+    return {"info": {"name": kind}, "data": data}
+
+
+def dbt_events(run: DagRunView, *events: dict | str) -> None:
+    run.dbt_log.write_text("".join(f"{event if isinstance(event, str) else json.dumps(event)}\n" for event in events))
+
+
+BUILD = task("dbt_build.dbt_producer_watcher", "running", "DbtProducerWatcherOperator")
+
+
+def test_nodes_of_a_dbt_build_are_news_once_with_the_seconds_that_dbt_took(run: DagRunView) -> None:
+    watcher = task("dbt_build.models.core.dim_customer", "success", "DbtRunWatcherOperator", duration=9.0)
+    events = [
+        {"info": {"name": "MainReportVersion"}, "data": {"version": "=1.11.16"}},
+        started("dim_customer"),
+        ended("LogModelResult", "dim_customer", "success", 3.64),
+        ended("LogSeedResult", "merchant_categories", "success", 0.05),
+        ended("LogSnapshotResult", "customers_snapshot", "success", 0.25),
+        ended("LogModelResult", "stg_customers", "error", 0.1),
+        started("fct_transactions"),
+    ]
+    dbt_events(run, *events, '{"info": {"name": "LogModelRe')
+    run.tasks = [BUILD, watcher]
+
+    assert list(run.news()) == [
+        ("dbt_build.dim_customer", "success", 3.64),
+        ("dbt_build.merchant_categories", "success", 0.05),
+        ("dbt_build.customers_snapshot", "success", 0.25),
+        ("dbt_build.stg_customers", "failed", 0.1),
+    ]
+    assert run.dbt_seconds == {
+        "dim_customer": 3.64,
+        "merchant_categories": 0.05,
+        "customers_snapshot": 0.25,
+        "stg_customers": 0.1,
+    }
     assert run.under_way() == "dbt_build: fct_transactions"
+    assert list(run.news()) == []
+
+    dbt_events(run, *events, ended("LogModelResult", "fct_transactions", "success", 18.2))
+    assert list(run.news()) == [("dbt_build.fct_transactions", "success", 18.2)]
+
+
+def test_of_dbts_tests_only_those_that_failed_are_news(run: DagRunView) -> None:
+    run.tasks = [BUILD]
+    dbt_events(
+        run,
+        ended("LogTestResult", "unique_dim_customer_customer_key", "pass", 0.88),
+        ended("LogTestResult", "not_null_dim_customer_customer_id", "warn", 0.1),
+        ended("LogTestResult", "unique_fct_transactions_transaction_id", "fail", 0.2),
+        ended("LogTestResult", "raw_equals_accepted_plus_duplicates_plus_rejected", "error", 0.3),
+        ended("LogNodeNoOpResult", "retention_campaign", "no-op", 0.0),
+    )
+
+    assert list(run.news()) == [
+        ("dbt_build.unique_fct_transactions_transaction_id", "failed", 0.2),
+        ("dbt_build.raw_equals_accepted_plus_duplicates_plus_rejected", "failed", 0.3),
+    ]
+
+
+def test_before_dbt_has_written_a_line_nothing_is_news(run: DagRunView) -> None:
+    run.tasks = [BUILD]
+
     assert list(run.news()) == []
 
 

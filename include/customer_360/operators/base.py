@@ -13,7 +13,7 @@ from include.customer_360.connection import CONN_ID, query_tag, warehouse_connec
 if TYPE_CHECKING:
     import jinja2
     from airflow.providers.common.sql.hooks.sql import DbApiHook
-    from airflow.sdk import Context
+    from airflow.sdk import Connection, Context
 
 PROFILE = "marts.customer_360_profile"
 
@@ -66,11 +66,15 @@ class WarehouseOperator(BaseSQLOperator):
         :raises WarehouseConnectionError: when the connection cannot be used.
         """
         connection = warehouse_connection(self.conn_id or CONN_ID)
-        if connection.conn_type == "snowflake":
-            tag = query_tag(self.dag_id, self.dag_run_id, self.task_id, self.as_of_date)
-            session = {**(connection.extra_dejson.get("session_parameters") or {}), "QUERY_TAG": tag}
-            self.hook_params = {**(self.hook_params or {}), "session_parameters": session}
+        self.hook_params = {**(self.hook_params or {}), **self.hook_options(connection)}
         return super().get_db_hook()
+
+    def hook_options(self, connection: Connection) -> dict[str, Any]:
+        """Return what the hook is opened with besides what the connection says."""
+        if connection.conn_type != "snowflake":
+            return {}
+        tag = query_tag(self.dag_id, self.dag_run_id, self.task_id, self.as_of_date)
+        return {"session_parameters": {**(connection.extra_dejson.get("session_parameters") or {}), "QUERY_TAG": tag}}
 
 
 class RunSchemaOperator(WarehouseOperator):

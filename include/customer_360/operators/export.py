@@ -15,12 +15,11 @@ from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.customer_360.as_of_date import parse_as_of_date
-from include.customer_360.connection import export_session, warehouse_connection
+from include.customer_360.connection import export_session
 from include.customer_360.operators.base import PROFILE, WarehouseOperator, published_as_of_dates
 
 if TYPE_CHECKING:
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
-    from airflow.sdk import Context
+    from airflow.sdk import Connection, Context
 
     from include.customer_360.catalog import Campaign
 
@@ -61,15 +60,12 @@ class ExportAudienceOperator(WarehouseOperator):
         self.export_root = export_root
         self.sql = campaign.template
 
-    def get_db_hook(self) -> DbApiHook:
-        """Return the hook of connection `warehouse`, for reading only.
-
-        :raises WarehouseConnectionError: when the connection cannot be used.
-        """
-        connection = warehouse_connection(self.conn_id)
+    def hook_options(self, connection: Connection) -> dict[str, Any]:
+        """Return what the hook is opened with: for reading only."""
         # DuckDB would otherwise create a missing warehouse.
-        self.hook_params = export_session(connection) if connection.conn_type == "snowflake" else {"read_only": True}
-        return super().get_db_hook()
+        snowflake = connection.conn_type == "snowflake"
+        reading: dict[str, Any] = {**export_session(connection)} if snowflake else {"read_only": True}
+        return {**super().hook_options(connection), **reading}
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the audience; returns the manifest and the path of the CSV."""

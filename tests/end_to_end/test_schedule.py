@@ -1,0 +1,97 @@
+"""The nightly run as the scheduler starts it by itself, with the date that the timetable gives it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from include.customer_360.catalog import load_catalog
+from include.customer_360.settings import PROJECT_ROOT, Settings
+from local.sample import write_sample
+from tests.deployment import DAG_ID, Deployment, deployed
+
+CAMPAIGNS = load_catalog().campaigns
+NEW_YORK = ZoneInfo("America/New_York")
+NIGHTLY = '"0 3 * * *"'
+SECONDS_TO_PARSE = 60
+
+
+@pytest.fixture
+def dags(tmp_path: Path) -> Path:
+    """A copy of the Dags, whose schedule a test may move."""
+    return Path(shutil.copytree(PROJECT_ROOT / "dags", tmp_path / "dags"))
+
+
+@pytest.fixture
+def by_the_clock(tmp_path: Path, dags: Path) -> Iterator[Deployment]:
+    """A deployment of its own that keeps to the schedule, with sources up to yesterday in New York."""
+    settings = Settings(
+        warehouse_file=tmp_path / "warehouse.duckdb", export_root=str(tmp_path / "exports"), _env_file=None
+    )
+    yesterday = datetime.datetime.now(NEW_YORK).date() - datetime.timedelta(days=1)
+    write_sample(settings.warehouse_file, customers=100, months=9, seed=42, as_of_date=yesterday)
+    with deployed(settings, {"AIRFLOW__CORE__DAGS_FOLDER": str(dags)}, by_the_clock=True) as deployment:
+        yield deployment
+
+
+def move_schedule(deployment: Deployment, file: Path) -> datetime.datetime:
+    """Have the Dag fall due at a minute soon to come, once a day; return that minute, in New York."""
+    nightly = file.read_text()
+    assert nightly.count(NIGHTLY) == 1
+    while True:
+        # Ten seconds at least for the Dag to be parsed; when that was not enough, another minute.
+        due = datetime.datetime.now(NEW_YORK).replace(second=0, microsecond=0)
+        while due < datetime.datetime.now(NEW_YORK) + datetime.timedelta(seconds=10):
+            due += datetime.timedelta(minutes=1)
+        file.write_text(nightly.replace(NIGHTLY, f'"{due.minute} {due.hour} * * *"'))
+        dag = deployment.client.get(f"dags/{DAG_ID}").raise_for_status().json()
+        deployment.client.put(f"parseDagFile/{dag['file_token']}").raise_for_status()
+        parsed = dag["last_parsed_time"]
+        deadline = time.monotonic() + SECONDS_TO_PARSE
+        while parsed == dag["last_parsed_time"]:
+            assert time.monotonic() < deadline, f"{file} was not parsed again within {SECONDS_TO_PARSE} s"
+            time.sleep(0.5)
+            dag = deployment.client.get(f"dags/{DAG_ID}").raise_for_status().json()
+        if datetime.datetime.fromisoformat(dag["next_dagrun_run_after"]) == due:
+            return due
+
+
+def test_the_scheduler_starts_the_run_of_yesterday_which_exports_under_the_same_date(
+    by_the_clock: Deployment, dags: Path
+) -> None:
+    deployment = by_the_clock
+    runs_so_far = deployment.client.get(f"dags/{DAG_ID}/dagRuns").raise_for_status().json()["total_entries"]
+    due = move_schedule(deployment, dags / "customer_360_refresh.py")
+    yesterday = (due.date() - datetime.timedelta(days=1)).isoformat()
+
+    deadline = time.monotonic() + 180
+    while not (runs := deployment.client.get(f"dags/{DAG_ID}/dagRuns").raise_for_status().json()["dag_runs"]):
+        assert time.monotonic() < deadline, f"no run was started at {due}"
+        time.sleep(0.5)
+    run_id = runs[0]["dag_run_id"]
+    state = deployment.state(run_id)
+
+    assert runs_so_far == 0
+    assert [(run["run_type"], run["partition_key"], run["logical_date"]) for run in runs] == [
+        ("scheduled", yesterday, None)
+    ]
+    assert datetime.datetime.fromisoformat(runs[0]["run_after"]) == due
+    assert state == "success", deployment.failures(run_id)
+    published = deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_profile")
+    assert published == [(yesterday,)]
+    export = deployment.wait_for_export_of(run_id)
+    assert (export["partition_key"], export["state"]) == (yesterday, "success")
+    root = Path(deployment.settings.export_root)
+    assert sorted(deployment.audiences()) == sorted(
+        f"{campaign.name}/as_of_date={yesterday}/audience.csv" for campaign in CAMPAIGNS
+    )
+    for campaign in CAMPAIGNS:
+        manifest = json.loads((root / campaign.name / f"as_of_date={yesterday}" / "manifest.json").read_text())
+        assert manifest["as_of_date"] == yesterday

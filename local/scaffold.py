@@ -17,6 +17,10 @@ from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLAT
 
 SCAFFOLD_FILES = Path(__file__).parent / "scaffold_files"
 LONGEST_NAME = 50
+AUDIENCE_REMARK = (
+    "{#- Fill in: what the exposure's eligibility cannot say. It may use `campaign` (name, columns, conditions,\n"
+    "    order_by, limit) and `as_of_date`; customer_id is among the columns. -#}"
+)
 
 
 class ScaffoldError(ValueError):
@@ -47,7 +51,9 @@ def campaign_files(name: str, own_template: bool) -> dict[Path, str]:
     values = {"name": name, "label": name.replace("_", " ").capitalize()}
     files = {DBT_PROJECT / "models" / "exposures" / f"{name}_campaign.yml": _filled_in("campaign.yml", values)}
     if own_template:
-        files[SQL_TEMPLATES / "exports" / f"{name}.sql"] = _filled_in("audience.sql", values)
+        # That of all other campaigns, to begin with.
+        common = (SQL_TEMPLATES / "exports" / "_audience.sql").read_text(encoding="utf-8").partition("-#}\n")[2]
+        files[SQL_TEMPLATES / "exports" / f"{name}.sql"] = f"{AUDIENCE_REMARK}\n{common}"
     return files
 
 

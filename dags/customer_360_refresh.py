@@ -41,9 +41,9 @@ the asset `customer_360/published`, which starts `campaign_exports`.
   start a new run. *The Airflow connection 'warehouse' ...*: it is missing, lacks something, or is not of the type that
   `WAREHOUSE` asks for; the log names all of it.
 - **dbt_build.dbt_producer_watcher**: a model or a data test failed. The log names it and, for a test,
-  the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_duplicates_plus_rejected`: rows arrived
-  further out of order than `ingest_lookback_days`; run again with *Load all transactions again*. `Could not set lock
-  on file`: another program has the DuckDB file open; close it.
+  the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_duplicates_plus_rejected`: rows
+  arrived while the build ran, then a new run cures it, or the fact was changed by hand: run again with *Load all
+  transactions again*. `Could not set lock on file`: another program has the DuckDB file open; close it.
 - **validate_<mart>**: a mart is not true. The log lists every check with what was observed and expected; all are in
   `ops.validation_results`. A row count or total that moved too far and is right: run again with *Accept drift*.
 - **write_history**, **publish**, **drop_run_schemas**: the warehouse was not reachable; they are retried. Clear them to
@@ -98,7 +98,7 @@ with DAG(
             False,
             type="boolean",
             title="Load all transactions again",
-            description="Rebuild core.fct_transactions from all raw rows instead of adding the new ones.",
+            description="Rebuild core.fct_transactions from all raw rows instead of the days that differ.",
         ),
     },
 ):

@@ -50,6 +50,12 @@ CLONE = re.compile(r"^(\s*create\b.*)\bclone\s+(\S+?)(\s+copy\s+grants)?\s*;?\s*
 # There are no grants, so there is nobody to manage their access.
 MANAGED_ACCESS = re.compile(r"^(\s*create\s+schema\b.*?)\s+with\s+managed\s+access\s*;?\s*$", re.IGNORECASE)
 NO_QUERY_TAG = """select 'QUERY_TAG' as "key", '' as "value", '' as "default", 'SESSION' as "level" """
+# Of as many columns as the models give it.
+HASH_AGG = ", ".join(
+    f"({', '.join(names)}) as coalesce(sum(hash({', '.join(names)})), 0)"
+    for count in (1, 9)
+    if (names := [f"value_{number}" for number in range(count)])
+)
 SESSION = {
     "current_warehouse": "CUSTOMER_360_TRANSFORM",
     "current_role": "CUSTOMER_360_TRANSFORMER",
@@ -171,6 +177,7 @@ def repair_catalog() -> None:
 
     def connect_with_session(self: FakeSnow, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         connection = connect(self, *args, **kwargs)
+        connection._duck_conn.execute(f"create or replace temp macro hash_agg {HASH_AGG}")
         for function, value in SESSION.items():
             connection._duck_conn.execute(f"create or replace temp macro {function}() as '{value}'")
         return connection

@@ -131,7 +131,7 @@ def test_a_run_schema_set_by_hand_changes_nothing_about_that(
     assert parsed.returncode == 0, parsed.stdout
     nodes = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))["nodes"].values()
     schemas = {node["schema"] for node in nodes if node["resource_type"] in ("model", "seed", "snapshot")}
-    assert schemas == {f"{dev}_staging", f"{dev}_core", f"{dev}_marts"}
+    assert schemas == {f"{dev}_{schema}" for schema in ("staging", "core", "ops", "marts")}
 
 
 @pytest.fixture

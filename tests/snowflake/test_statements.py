@@ -67,6 +67,7 @@ FUNCTIONS = {
     "dateadd",
     "datediff",
     "extract",
+    "hash_agg",
     "lag",
     "lead",
     "lower",

@@ -103,7 +103,7 @@ def test_the_names_that_carry_days_carry_those_of_the_vars() -> None:
 
 def thresholds_in(sql: str) -> list[str]:
     """Return the numbers of a template that are compared with, or taken off a date, and are those of a var."""
-    values = {str(value) for name, value in dbt_vars().items() if name != "ingest_lookback_days"}
+    values = {str(value) for value in dbt_vars().values()}
     code = re.sub(r"--[^\n]*|{#.*?#}|'[^'\n]*'", "", sql, flags=re.DOTALL)
     return [number for number in re.findall(r"(?:[<>=(]|}} -)\s*(-?\d+)\b", code) if number in values]
 

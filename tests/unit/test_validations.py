@@ -551,7 +551,7 @@ def test_a_model_as_it_is_fails_no_check_when_it_is_built_here(
 
 
 def test_every_threshold_is_shifted() -> None:
-    no_thresholds = {"ingest_lookback_days", "correction_days", "calendar_first_day", "calendar_last_day"}
+    no_thresholds = {"calendar_first_day", "calendar_last_day"}
     assert {shift.var for shift in SHIFTS} == dbt_vars().keys() - no_thresholds
 
 

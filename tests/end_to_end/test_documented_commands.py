@@ -139,7 +139,7 @@ class Shell:
     """One bash with a terminal of its own, as a person has it; it answers when a passphrase is asked for."""
 
     def __init__(self, folder: Path, home: Path) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MAKE"))}
         environment |= {
             "HOME": str(home),
             "PS1": "",

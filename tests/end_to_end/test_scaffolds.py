@@ -26,7 +26,7 @@ WRITTEN = {
 
 def run(project: Path, *command: str, **variables: str) -> str:
     """Run a command in the copy, with this environment's packages, and return what it printed."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MAKE"))}
     done = subprocess.run(
         command,
         cwd=project,

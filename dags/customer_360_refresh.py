@@ -38,7 +38,7 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 ### When it fails
 
 - **validate_sources**: the sources are empty or too old. See the table in the log. Ask for the missing delivery, then
-  start a new run. *The Airflow connection 'warehouse' ...*: it is missing, lacks something, or is not of the type that
+  start a new run. *... Airflow connection 'warehouse' ...*: it is missing, lacks something, or is not of the type that
   `WAREHOUSE` asks for; the log names all of it.
 - **dbt_build.dbt_producer_watcher**: a model or a data test failed. The log names it and, for a test,
   the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_duplicates_plus_rejected`: rows
@@ -49,7 +49,8 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 - **write_history**, **publish**, **drop_run_schemas**: the warehouse was not reachable; they are retried. Clear them to
   try again.
 - **as_of_date ... is not over yet**: the form or the partition key names today or a later date.
-- A task stays in *scheduled*: pool `warehouse` is missing or full. DuckDB: 1 slot, so tasks wait for each other.
+- A task stays in *scheduled*: its pool is missing or full, `warehouse` or, for the build on Snowflake, `core_load`.
+  `warehouse` has 1 slot on DuckDB, so tasks wait for each other.
 """
 
 AS_OF_DATE = "{{ macros.customer_360.as_of_date(dag_run, params) }}"

@@ -9,12 +9,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, field_validator
 
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_Found = TypeVar("_Found")
 
 MANIFEST = DBT_PROJECT / "target" / "manifest.json"
 PROFILE = "customer_360_profile"
@@ -128,11 +135,30 @@ class Campaign(CampaignMeta):
         return f"{self.order} nulls last, customer_id"
 
 
-class Catalog(_Entry):
-    """All marts, in the order in which they can be published, and all campaigns, by name."""
+@dataclass(frozen=True)
+class Catalog:
+    """All marts, in the order in which they can be published, and all campaigns, by name.
 
-    models: tuple[Mart, ...]
-    campaigns: tuple[Campaign, ...]
+    Each is read when it is first asked for: a campaign that cannot be used stops the exports and not the night.
+
+    :param manifest: dbt's.
+    :param templates: the folder that holds validations/ and exports/.
+    """
+
+    manifest: Mapping[str, Any]
+    templates: Path
+
+    @cached_property
+    def models(self) -> tuple[Mart, ...]:
+        """What a run validates, publishes or keeps; raises CatalogError naming every model that cannot be used."""
+        problems: list[str] = []
+        return _none_wrong(_models(self.manifest, self.templates, problems), problems)
+
+    @cached_property
+    def campaigns(self) -> tuple[Campaign, ...]:
+        """The campaigns; raises CatalogError naming every one that cannot be used."""
+        problems: list[str] = []
+        return _none_wrong(_campaigns(self.manifest, self.templates, problems), problems)
 
     @property
     def marts(self) -> tuple[Mart, ...]:
@@ -146,23 +172,22 @@ class Catalog(_Entry):
 
 
 def load_catalog(manifest_file: Path = MANIFEST, templates: Path = SQL_TEMPLATES) -> Catalog:
-    """Read the catalog from dbt's manifest.
+    """Return the catalog of the project.
 
-    :param templates: the folder that holds validations/ and exports/.
-    :raises CatalogError: naming every entry that cannot be used, or the manifest when it is not there.
+    :raises CatalogError: when there is no manifest; reading a part of it, when an entry of that part cannot be used.
     """
     try:
-        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+        return Catalog(json.loads(manifest_file.read_text(encoding="utf-8")), templates)
     except FileNotFoundError:
         raise CatalogError(
             f"{manifest_file} is not there: write it with `dbt parse` in {DBT_PROJECT} (make refresh, up and test do)."
         ) from None
-    problems: list[str] = []
-    models = _models(manifest, templates, problems)
-    campaigns = _campaigns(manifest, templates, problems)
+
+
+def _none_wrong(found: tuple[_Found, ...], problems: list[str]) -> tuple[_Found, ...]:
     if problems:
         raise CatalogError("\n".join(problems))
-    return Catalog(models=models, campaigns=campaigns)
+    return found
 
 
 def _models(manifest: Mapping[str, Any], templates: Path, problems: list[str]) -> tuple[Mart, ...]:
@@ -177,7 +202,7 @@ def _models(manifest: Mapping[str, Any], templates: Path, problems: list[str]) -
         try:
             described = MartMeta.model_validate(meta)
         except ValidationError as invalid:
-            problems += _what_is_wrong(place, invalid)
+            problems += _what_is_wrong(place, invalid, MartMeta.model_fields)
             continue
         for measure in described.drift:
             if measure != "row_count" and measure not in node["columns"]:
@@ -214,7 +239,7 @@ def _campaigns(manifest: Mapping[str, Any], templates: Path, problems: list[str]
         try:
             settings = CampaignMeta.model_validate(meta["campaign"])
         except ValidationError as invalid:
-            problems += _what_is_wrong(f"{place}, config.meta.campaign", invalid)
+            problems += _what_is_wrong(f"{place}, config.meta.campaign", invalid, CampaignMeta.model_fields)
             continue
         owner = exposure["owner"].get("name") or ""
         wrong = list(_wrong_in(settings, types, templates))
@@ -267,17 +292,18 @@ def _as_sql(condition: str, types: Mapping[str, str]) -> str:
     return f"{condition} = true" if condition in types else condition
 
 
-def _what_is_wrong(place: str, invalid: ValidationError) -> list[str]:
-    """Return one line per problem that pydantic found."""
-    return [
-        f"{'.'.join([place, *map(str, error['loc'])])} is {_given(error)}: "
-        f"{error['msg'].removeprefix('Value error, ')}."
-        for error in invalid.errors()
-    ]
+def _what_is_wrong(place: str, invalid: ValidationError, keys: Iterable[str]) -> list[str]:
+    """Return one line per problem that pydantic found in an entry that may have these keys."""
+    return [f"{'.'.join([place, *map(str, error['loc'])])} {_remark(error, keys)}." for error in invalid.errors()]
 
 
-def _given(error: Mapping[str, Any]) -> str:
-    return "not given" if error["type"] == "missing" else repr(error["input"])
+def _remark(error: ErrorDetails, keys: Iterable[str]) -> str:
+    if error["type"] == "missing":
+        return "is not given: add it"
+    if error["type"] == "extra_forbidden":
+        known = f": the keys here are {', '.join(keys)}" if len(error["loc"]) == 1 else ""
+        return f"is {error['input']!r}, but there is no such key{known}"
+    return f"is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _file_of(node: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -11,9 +10,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from include.customer_360.settings import PROJECT_ROOT
-from tests.walk_throughs import commands_under
+from tests.documented import commands_under
+from tests.project_copy import copy_project, files_of
 
+KINDS = ("metric", "campaign", "campaign")
 WRITTEN = {
     "include/dbt/models/marts/marketing/metric_recent_share.sql",
     "include/dbt/models/marts/marketing/metric_recent_share.yml",
@@ -24,23 +24,9 @@ WRITTEN = {
 }
 
 
-def files_of(project: Path) -> dict[str, str]:
-    """Return the hash of every file that belongs to the project, by path: git's and those it does not ignore."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=project,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split()
-    return {
-        path: hashlib.sha256((project / path).read_bytes()).hexdigest() for path in listed if (project / path).is_file()
-    }
-
-
 def run(project: Path, *command: str, **variables: str) -> str:
     """Run a command in the copy, with this environment's packages, and return what it printed."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MAKE"))}
     done = subprocess.run(
         command,
         cwd=project,
@@ -56,13 +42,8 @@ def run(project: Path, *command: str, **variables: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which the README's commands for a metric and for campaigns were run, then a refresh."""
-    copy = tmp_path_factory.mktemp("copy")
-    for path in files_of(PROJECT_ROOT):
-        (copy / path).parent.mkdir(parents=True, exist_ok=True)
-        (copy / path).write_bytes((PROJECT_ROOT / path).read_bytes())
-    subprocess.run(["git", "init", "--quiet", "."], cwd=copy, check=True)
-    return copy
+    """A copy of the project."""
+    return copy_project(tmp_path_factory.mktemp("copy"))
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +56,9 @@ def refreshed(project: Path, before: dict[str, str]) -> str:
     """What `make refresh` printed in the copy."""
     make = ["make", "--silent", "-o", ".venv/.made-from-lock", f"PY={sys.executable}"]
     commands = commands_under("Add a metric") + commands_under("Add a campaign")
-    assert [command[1] for command in commands] == ["new-metric", "new-campaign", "new-campaign"]
+    assert [command.split()[:2] for command in commands] == [["make", f"new-{kind}"] for kind in KINDS]
     for command in commands:
-        run(project, *make, *command[1:])
+        run(project, *make, *command.split()[1:])
     return run(project, *make, "refresh", CUSTOMERS="200", MONTHS="9")
 
 

@@ -46,7 +46,7 @@ WITHOUT_EFFECT = [
 SHOW_QUERY_TAG = re.compile(r"\s*show\s+parameters\s+like\s+'query_tag'", re.IGNORECASE)
 SET_QUERY_TAG = re.compile(r"\s*alter\s+session\s+set\s+query_tag\s*=\s*'(.*)'", re.IGNORECASE)
 # fakesnow forgets the "or replace" of a clone, and sqlglot does not read the grants behind it.
-CLONE = re.compile(r"^(\s*create\b.*)\bclone\s+(\S+?)(\s+copy\s+grants)?\s*;?\s*$", re.IGNORECASE)
+CLONE = re.compile(r"^(\s*create\b.*?)\bclone\s+(\S+?)(\s+copy\s+grants)?\s*;?\s*$", re.IGNORECASE | re.DOTALL)
 # There are no grants, so there is nobody to manage their access.
 MANAGED_ACCESS = re.compile(r"^(\s*create\s+schema\b.*?)\s+with\s+managed\s+access\s*;?\s*$", re.IGNORECASE)
 NO_QUERY_TAG = """select 'QUERY_TAG' as "key", '' as "value", '' as "default", 'SESSION' as "level" """

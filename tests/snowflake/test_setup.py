@@ -650,7 +650,7 @@ def test_another_deployment_has_the_same_statements_under_its_own_name(
     fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DRY_RUN", "1")
-    monkeypatch.setenv("DEPLOYMENT", "acme_staging")
+    monkeypatch.setenv("DEPLOYMENT", "card_staging")
     assert set_up.main() == 0
     script = capsys.readouterr().out
     # What is called customer_360 on every deployment: a mart, and a Dag in a comment.
@@ -662,7 +662,7 @@ def test_another_deployment_has_the_same_statements_under_its_own_name(
     renamed = as_script(SETUP)
     for name in everywhere:
         renamed = renamed.replace(name, "")
-    assert script.strip() == renamed.replace("customer_360", "acme_staging").replace("CUSTOMER_360", "ACME_STAGING")
+    assert script.strip() == renamed.replace("customer_360", "card_staging").replace("CUSTOMER_360", "CARD_STAGING")
 
 
 @pytest.mark.parametrize("name", ["Staging", "customer-360", "360", "a b", "x;drop database y", "staging.raw", "_x"])

@@ -12,8 +12,8 @@ from deploy.snowflake.set_up import read_statements, run_statements
 from tests.snowflake.account import SOURCES, EmulatedAccount, SnowflakeAccount
 from tests.snowflake.conftest import CUSTOMERS, RUN_SCHEMA, run_dbt
 
-PRODUCTION = "acme"
-STAGING = "acme_staging"
+PRODUCTION = "card"
+STAGING = "card_staging"
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 import subprocess
@@ -36,9 +35,13 @@ def templates(tmp_path: Path) -> Path:
 
 
 def read(manifest: dict[str, Any], folder: Path, templates: Path = SQL_TEMPLATES) -> Catalog:
+    """Write the manifest, and return the catalog with both its parts read."""
     file = folder / "manifest.json"
     file.write_text(json.dumps(manifest))
-    return load_catalog(file, templates)
+    read = load_catalog(file, templates)
+    assert read.models
+    assert read.campaigns
+    return read
 
 
 def names(models: tuple) -> list[str]:
@@ -98,7 +101,10 @@ def test_a_mart_says_which_measures_are_watched() -> None:
         ({}, "config.meta.validated is not given"),
         ({"validated": "yes", "published": True}, "config.meta.validated is 'yes'"),
         ({"validated": False, "published": True}, "config.meta.validated is False: what is published has to be"),
-        ({"validated": True, "published": True, "drfit": {}}, "config.meta.drfit is {}"),
+        (
+            {"validated": True, "published": True, "drfit": {}},
+            "config.meta.drfit is {}, but there is no such key: the keys here are validated, published, drift",
+        ),
         (
             {"validated": True, "published": True, "drift": {"spend": {"lowest_pct": -1, "highest_pct": 1}}},
             "config.meta.drift is 'spend': name row_count or a column of metric_customer_ltv",
@@ -199,7 +205,10 @@ def test_a_template_of_its_own_is_used_where_there_is_one(
         ({"order": "lifetime_value desc; drop table x"}, "order is 'lifetime_value desc; drop table x'"),
         ({"order": "worth desc"}, "order is 'worth desc': customer_360_profile has no such column"),
         ({"name": "Premium 2"}, "name is 'Premium 2'"),
-        ({"holdout": 0.1}, "holdout is 0.1: Extra inputs are not permitted"),
+        (
+            {"holdout": 0.1},
+            "holdout is 0.1, but there is no such key: the keys here are name, eligibility, order, limit, columns",
+        ),
         ({"columns": ["customer_id", "shoe_size"]}, "columns is 'shoe_size': customer_360_profile has no such column"),
         ({"columns": ["email"]}, "columns is ['email']: customer_id is missing"),
         ({"eligibility": None}, "eligibility is not given: say who is eligible, or write"),
@@ -232,8 +241,17 @@ def test_a_campaign_without_an_owner_is_named(manifest: dict[str, Any], tmp_path
 def test_every_entry_that_cannot_be_used_is_named_at_once(manifest: dict[str, Any], tmp_path: Path) -> None:
     manifest["nodes"][LTV]["config"]["meta"] = {}
     with pytest.raises(CatalogError) as refused:
-        read(campaign(manifest, limit=0), tmp_path)
-    assert len(str(refused.value).splitlines()) == 3
+        read(manifest, tmp_path)
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def test_a_campaign_that_cannot_be_used_does_not_cost_the_night(manifest: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "manifest.json"
+    file.write_text(json.dumps(campaign(manifest, limit=0)))
+    broken = load_catalog(file)
+    assert broken.published == load_catalog().published
+    with pytest.raises(CatalogError, match="limit is 0"):
+        _ = broken.campaigns
 
 
 def test_a_missing_manifest_says_how_to_write_it(tmp_path: Path) -> None:
@@ -241,24 +259,37 @@ def test_a_missing_manifest_says_how_to_write_it(tmp_path: Path) -> None:
         load_catalog(tmp_path / "manifest.json")
 
 
-def test_an_entry_that_cannot_be_used_is_an_import_error_of_the_dags(
+def import_errors(manifest: dict[str, Any], folder: Path, patch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return the import errors that the Dags have with this manifest, by file name."""
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(manifest))
+    patch.setattr(load_catalog, "__defaults__", (file, SQL_TEMPLATES))
+    return {Path(path).name: error for path, error in DagBag(PROJECT_ROOT / "dags").import_errors.items()}
+
+
+def test_a_campaign_that_cannot_be_used_is_an_import_error_of_the_exports(
     manifest: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "manifest.json"
-    file.write_text(json.dumps(campaign(copy.deepcopy(manifest), limit=0)))
-    monkeypatch.setattr(catalog, "MANIFEST", file)
-    monkeypatch.setattr(load_catalog, "__defaults__", (file, SQL_TEMPLATES))
-    errors = DagBag(PROJECT_ROOT / "dags").import_errors
-    assert {Path(path).name for path in errors} == {"campaign_exports.py", "customer_360_refresh.py"}
-    assert all(
-        "premium_campaign.yml: campaign premium_campaign, config.meta.campaign.limit is 0" in error
-        for error in errors.values()
-    )
+    errors = import_errors(campaign(manifest, limit=0), tmp_path, monkeypatch)
+    assert errors.keys() == {"campaign_exports.py"}
+    refused = f"{EXPOSURE_FILE}: campaign premium_campaign, config.meta.campaign.limit is 0"
+    assert refused in errors["campaign_exports.py"]
+
+
+def test_a_mart_that_cannot_be_used_is_an_import_error_of_the_refresh(
+    manifest: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest["nodes"][LTV]["config"]["meta"] = {"validated": "yes", "published": True}
+    errors = import_errors(manifest, tmp_path, monkeypatch)
+    assert errors.keys() == {"customer_360_refresh.py"}
+    refused = f"{LTV_FILE}: mart metric_customer_ltv, config.meta.validated is 'yes'"
+    assert refused in errors["customer_360_refresh.py"]
 
 
 def test_reading_it_opens_no_warehouse_and_imports_neither_dbt_nor_a_provider() -> None:
     code = (
-        "import sys; from include.customer_360.catalog import load_catalog; load_catalog(); "
+        "import sys; from include.customer_360.catalog import load_catalog; read = load_catalog(); "
+        "assert read.models and read.campaigns; "
         "assert not {'airflow', 'cosmos', 'dbt', 'duckdb'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT_ROOT)

@@ -19,6 +19,7 @@ from include.customer_360.operators.publish import DropRunSchemasOperator, Publi
 from include.customer_360.settings import SQL_TEMPLATES
 
 CATALOG = load_catalog()
+TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES), undefined=jinja2.StrictUndefined)
 MARTS = tuple(mart.name for mart in CATALOG.marts)
 
 
@@ -32,8 +33,7 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def ops_tables(*measures: str) -> str:
     """Return the SQL that makes the tables of schema ops, with a column for each measure."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES), undefined=jinja2.StrictUndefined)
-    return environment.get_template("publish/ops_tables.sql").render(drift=measures)
+    return TEMPLATES.get_template("publish/ops_tables.sql").render(drift=measures)
 
 
 def query(file: Path, sql: str) -> list[tuple]:
@@ -79,8 +79,7 @@ def publish(
         "outlet_events": {PUBLISHED: partitions},
         "macros": SimpleNamespace(datetime=datetime.datetime),
     }
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES), undefined=jinja2.StrictUndefined)
-    operator.render_template_fields(context, environment)
+    operator.render_template_fields(context, TEMPLATES)
     operator.execute(context)
     return partitions.keys
 

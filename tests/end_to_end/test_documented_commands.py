@@ -1,0 +1,238 @@
+"""Every command of the README and docs/ is run, here or by the test named, unless the page says what it needs."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from include.customer_360.settings import PROJECT_ROOT
+from tests.documented import Documented, documented, pages
+from tests.project_copy import copy_project, files_of
+
+SCAFFOLDS = "tests/end_to_end/test_scaffolds.py"
+GUIDE = "tests/integration/test_guide_examples.py::test_dbt_commands"
+MARTS = "tests/integration/test_aggregate_marts.py"
+RUN_BY = {
+    "make refresh": f"{SCAFFOLDS}::test_the_new_metric_is_validated_published_and_in_the_summary",
+    "make new-metric NAME=recent_share": f"{SCAFFOLDS}::test_the_commands_write_the_files_and_touch_no_other",
+    "make new-campaign NAME=winback": f"{SCAFFOLDS}::test_the_commands_write_the_files_and_touch_no_other",
+    "make new-campaign NAME=everyone TEMPLATE=1": f"{SCAFFOLDS}::test_the_commands_write_the_files_and_touch_no_other",
+    "airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01": (
+        "tests/end_to_end/test_refresh.py::test_a_backfill_writes_history_and_leaves_newer_marts_and_customers_alone"
+    ),
+    "dbt build --exclude-resource-type unit_test": GUIDE,
+    "dbt run --select marts": GUIDE,
+    "dbt run --select marts.marketing": GUIDE,
+    "dbt run --select customer_360_profile": GUIDE,
+    "dbt test --select marts": GUIDE,
+    "dbt test --select metric_customer_ltv": GUIDE,
+    "dbt test --select customer_360_profile": GUIDE,
+    f".venv/bin/python -m pytest {MARTS} -v": f"{MARTS}::test_all_marts_build",
+    f".venv/bin/python -m pytest {MARTS}::test_metric_customer_ltv -v": f"{MARTS}::test_metric_customer_ltv",
+}
+# .ci/run calls these two; the third takes half an hour.
+NOT_BY_A_TEST = {"make test", "make lint", "make bench"}
+QUERY = (
+    """.venv/bin/python -c "import duckdb; duckdb.connect('data/warehouse.duckdb', read_only=True)"""
+    """.sql('select * from marts.customer_360_profile limit 5').show()\""""
+)
+# Run here, in this order, in one copy of the project.
+COMMANDS = (
+    "make help",
+    "make snowflake-setup DRY_RUN=1",
+    "make rooms",
+    "make test-fast",
+    "CUSTOMERS=2000 make refresh",
+    QUERY,
+    "make up",
+    "make load CUSTOMERS_FILE=customers.csv TRANSACTIONS_FILE=transactions.parquet",
+    "AS_OF_DATE=2024-12-31 make refresh",
+    "source .venv/bin/activate",
+    "cd include/dbt",
+    "mkdir -p ~/.customer-360 && chmod 700 ~/.customer-360",
+    "openssl genrsa 2048 | openssl pkcs8 -topk8 -v2 aes-256-cbc -inform PEM -out ~/.customer-360/airflow.p8",
+    "openssl rsa -in ~/.customer-360/airflow.p8 -pubout -out ~/.customer-360/airflow.pub",
+    r"public_key=$(grep -v -e ----- ~/.customer-360/airflow.pub | tr -d '\n')",
+    """echo "alter user customer_360_airflow set rsa_public_key = '$public_key';\"""",
+    "openssl genrsa 2048 | openssl pkcs8 -topk8 -v2 aes-256-cbc -inform PEM -out customer_360_airflow.p8",
+    "openssl rsa -in customer_360_airflow.p8 -pubout -out customer_360_airflow.pub",
+    r"grep -v 'PUBLIC KEY' customer_360_airflow.pub | tr -d '\n'",
+)
+# What a test needs besides: fewer months, tests that are listed and not run, an end of `make up`.
+ADDED = {
+    "make test-fast": "PYTEST_ADDOPTS='--collect-only -q' make test-fast",
+    "CUSTOMERS=2000 make refresh": "CUSTOMERS=2000 MONTHS=9 make refresh",
+    "make up": "UP_PORT= make up && make down",
+}
+ENTRIES = [entry for page in pages() for entry in documented(page)]
+
+
+def test_every_command_is_run_or_says_what_it_needs() -> None:
+    known = {*RUN_BY, *COMMANDS, *NOT_BY_A_TEST}
+    # In the prose a command may stand for one that a block has whole.
+    marked = {entry.command for entry in ENTRIES if entry.needs}
+
+    def is_run(entry: Documented) -> bool:
+        if entry.needs or entry.command in known:
+            return True
+        return not entry.heading and any(command.startswith(entry.command) for command in {*known, *marked})
+
+    assert len(ENTRIES) > 80
+    assert [entry.place for entry in ENTRIES if not is_run(entry)] == []
+
+
+def test_no_command_is_run_that_no_page_has() -> None:
+    written = {entry.command for entry in ENTRIES}
+    assert {*RUN_BY, *COMMANDS, *NOT_BY_A_TEST} - written == set()
+
+
+@pytest.mark.parametrize("command", RUN_BY)
+def test_the_test_that_runs_it_is_there(command: str) -> None:
+    file, _, name = RUN_BY[command].partition("::")
+    assert re.search(rf"^def {name}\(", (PROJECT_ROOT / file).read_text(), flags=re.MULTILINE)
+
+
+def test_what_no_test_runs_is_called_by_the_build_or_takes_long() -> None:
+    called = set(re.findall(r"^make .*$", (PROJECT_ROOT / ".ci" / "run").read_text(), flags=re.MULTILINE))
+    assert NOT_BY_A_TEST - called == {"make bench"}
+
+
+LOAD, UP = "    make load\n", "    make up\n"
+NEEDS, ASTRO = "*Needs an Astro account.*\n", "an Astro account"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"## A\n\n{LOAD}", [("make load", "")]),
+        (
+            f"## A\n\n{NEEDS}\n{LOAD}\nText.\n\n{UP}",
+            [("make load", ASTRO), ("make up", ASTRO)],
+        ),
+        (f"## A\n\nText.\n\n{NEEDS}\n{LOAD}\nText.\n\n{UP}", [("make load", ASTRO), ("make up", "")]),
+        (f"## A\n\n{LOAD}\n{NEEDS}\n{UP}", [("make load", ""), ("make up", ASTRO)]),
+        ("## A\n\n    astro x \\\n        --y    # why\n", [("astro x --y", "")]),
+        ("## A\n\n```bash\ndbt build   # all\n```\n\n    select 1\n", [("dbt build", "")]),
+        ("## A\n\nDo `CUSTOMERS=2 make refresh` first.\n", [("CUSTOMERS=2 make refresh", "")]),
+    ],
+)
+def test_a_pages_commands_are_found(
+    text: str, expected: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "page.md").write_text(text)
+    monkeypatch.setattr("tests.documented.PROJECT_ROOT", tmp_path)
+    assert [(entry.command, entry.needs) for entry in documented("page.md")] == expected
+
+
+PASSPHRASE = "of a test"
+
+
+class Shell:
+    """One bash with a terminal of its own, as a person has it; it answers when a passphrase is asked for."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MAKE"))}
+        environment |= {
+            "HOME": str(home),
+            "PS1": "",
+            "TERM": "dumb",
+            "VIRTUAL_ENV_DISABLE_PROMPT": "1",
+            "CUSTOMERS": "200",
+            "MONTHS": "9",
+        }
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.execvpe("bash", ["bash", "--norc", "--noediting"], environment)
+        self.run("stty -echo; set -o pipefail")
+
+    def run(self, command: str, seconds: float = 200) -> str:
+        """Run a command; return what it printed.
+
+        :raises AssertionError: with what it printed, when it failed or did not end in time.
+        """
+        # In one line: the next one would be taken for a passphrase.
+        os.write(self.terminal, f'{command}; echo "ended:$?:"\n'.encode())
+        printed, answered, deadline = "", 0, time.monotonic() + seconds
+        while not (ended := re.search(r"ended:(\d+):\r?\n", printed)):
+            assert time.monotonic() < deadline, f"{command} did not end within {seconds} s:\n{printed[-3000:]}"
+            if select.select([self.terminal], [], [], 1)[0]:
+                printed += os.read(self.terminal, 65536).decode(errors="replace")
+            if len(re.findall(r"(?i)(?:password|pass phrase)[^\n]*:", printed)) > answered:
+                answered += 1
+                os.write(self.terminal, f"{PASSPHRASE}\n".encode())
+        assert ended[1] == "0", f"{command} ended with {ended[1]}:\n{printed[-3000:]}"
+        return printed[: ended.start()].replace("\r\n", "\n")
+
+    def close(self) -> None:
+        """End the shell and what it started."""
+        os.kill(self.pid, signal.SIGHUP)
+        os.close(self.terminal)
+        os.waitpid(self.pid, 0)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, with the two files that the README loads."""
+    copy = copy_project(tmp_path_factory.mktemp("documented"))
+    (copy / "customers.csv").write_text("customer_id,account_open_date\nC1,2020-01-01\nC2,2021-01-01\n")
+    duckdb.sql(
+        "select * from (values ('T1', 'C1', date '2024-12-30', 10.50), ('T2', 'C2', date '2024-12-31', 20.00)) "
+        "as transactions (transaction_id, customer_id, transaction_date, transaction_amount)"
+    ).write_parquet(str(copy / "transactions.parquet"))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def printed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What each of COMMANDS printed, run one after the other in one shell."""
+    shell = Shell(project, tmp_path_factory.mktemp("home"))
+    try:
+        return {command: shell.run(ADDED.get(command, command)) for command in COMMANDS}
+    finally:
+        shell.close()
+
+
+def test_the_first_commands_do_what_the_readme_says(printed: dict[str, str]) -> None:
+    assert "make new-metric" in printed["make help"]
+    assert re.search(r"[0-9]{3} tests collected", printed["make test-fast"])
+    assert "Published, as of" in printed["CUSTOMERS=2000 make refresh"]
+    assert "2,000 customer rows" in printed["CUSTOMERS=2000 make refresh"]
+    assert "customer_id" in printed[QUERY]
+    assert "UI        http://localhost:" in printed["make up"]
+    assert "is stopped" in printed["make up"]
+
+
+def test_data_of_ones_own_is_loaded_and_refreshed(printed: dict[str, str], project: Path) -> None:
+    assert "transactions: 2 rows from transactions.parquet" in printed[COMMANDS[7]]
+    assert "2 customer rows; 2 transaction rows = 2 accepted + 0 duplicates + 0 rejected" in printed[COMMANDS[8]]
+    with duckdb.connect(str(project / "data" / "warehouse.duckdb"), read_only=True) as connection:
+        values = "select customer_id, lifetime_value, as_of_date::varchar from marts.customer_360_profile order by 1"
+        rows = [(customer, str(value), date) for customer, value, date in connection.execute(values).fetchall()]
+    assert rows == [("C1", "10.50", "2024-12-31"), ("C2", "20.00", "2024-12-31")]
+
+
+def test_a_key_pair_comes_out_as_the_statement_for_its_user(printed: dict[str, str]) -> None:
+    statement = printed[COMMANDS[15]].strip()
+    assert re.fullmatch(r"alter user customer_360_airflow set rsa_public_key = '[A-Za-z0-9+/=]{300,}';", statement)
+    assert re.fullmatch(r"[A-Za-z0-9+/=]{300,}", printed[COMMANDS[-1]].strip())
+
+
+def test_the_dry_run_prints_the_whole_set_up(printed: dict[str, str]) -> None:
+    statements = printed["make snowflake-setup DRY_RUN=1"]
+    assert "create database if not exists customer_360" in statements
+    assert statements.count("\n-- ") > 70
+
+
+def test_the_picture_that_is_drawn_anew_is_the_one_there_was(printed: dict[str, str], project: Path) -> None:
+    picture = "docs/images/rooms.svg"
+    assert printed["make rooms"] == ""
+    assert files_of(project)[picture] == files_of(PROJECT_ROOT)[picture]

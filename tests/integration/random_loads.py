@@ -26,7 +26,7 @@ from local.sources import CUSTOMERS, TRANSACTIONS
 FIRST_LOAD = "run --resource-type seed --resource-type snapshot --resource-type model --select staging core"
 SUMMARY, FACT = "stg_transaction_days", "fct_transactions"
 LOAD = f"build --resource-type snapshot --resource-type model --select customers_snapshot {SUMMARY} {FACT}"
-REST = "rejected_transactions loaded_transaction_days"
+REST = "fct_customer_months rejected_transactions loaded_transaction_days"
 
 # Two of the customers come while the sequence is under way, C7 never does.
 KNOWN, LATER, NEVER = ["C1", "C2", "C3", "C4"], ["C5", "C6"], "C7"
@@ -48,18 +48,40 @@ TEXTS = {
 }
 AS_OF_DATES = ["2026-01-08", "2025-06-30", "2026-01-01", "2026-02-01"]
 
+# Of the fact as a full refresh would have it.
+CUSTOMER_MONTHS = """
+    select
+        customer_id,
+        cast(date_trunc('month', transaction_date) as date) as month,
+        count(*) as transaction_count,
+        sum(transaction_amount) as spend,
+        sum(cast(transaction_amount * 100 as bigint) * cast(transaction_amount * 100 as bigint)) as squared_cents,
+        min(transaction_amount) as min_transaction_value,
+        max(transaction_amount) as max_transaction_value,
+        min(transaction_date) as first_transaction_date,
+        max(transaction_date) as last_transaction_date,
+        sum(case when merchant_category = 'Travel' then transaction_amount else 0 end) as travel_spend,
+        sum(case when merchant_category = 'Gas' then transaction_amount else 0 end) as necessities_spend
+    from staging.stg_transactions
+    where status = 'approved'
+    group by 1, 2
+"""
+
 NOT_AS_A_FULL_REFRESH = {
     "fct_transactions": ("from core.fct_transactions", "from staging.stg_transactions"),
     "rejected_transactions": (
         "from core.rejected_transactions",
         "from staging.stg_transaction_rows where reject_reason is not null",
     ),
+    "fct_customer_months": ("from core.fct_customer_months", f"from ({CUSTOMER_MONTHS}) as months"),
 }
 COLUMNS = {
     "fct_transactions": "transaction_id, customer_id, transaction_date, transaction_amount, merchant_name, "
     "merchant_category, channel, status, ingested_at",
     "rejected_transactions": "transaction_id, reject_reason, customer_id, raw_transaction_date, "
     "raw_transaction_amount, merchant_name, raw_merchant_category, channel, status, ingested_at",
+    "fct_customer_months": "customer_id, month, transaction_count, spend, squared_cents, min_transaction_value, "
+    "max_transaction_value, first_transaction_date, last_transaction_date, travel_spend, necessities_spend",
 }
 
 

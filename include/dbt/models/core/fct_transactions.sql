@@ -1,5 +1,5 @@
 -- depends_on: {{ ref('stg_transactions') }}, {{ ref('stg_transaction_rows') }}, {{ ref('stg_transaction_days') }}
--- depends_on: {{ ref('customers_snapshot') }}
+-- depends_on: {{ ref('customers_snapshot') }}, {{ ref('touched_customer_months') }}
 {{
     config(
         materialized='incremental',
@@ -7,18 +7,18 @@
         incremental_strategy='replace_touched',
         cluster_by=['transaction_date'],
         on_schema_change='fail',
-        pre_hook="{{ forget_all_days() }}"
+        pre_hook=["{{ forget_all_days() }}", "{{ touch_all_months() }}"]
     )
 }}
 
-{% set load = 'all' %}
+{% set arrivals = 'all' %}
 {% if is_incremental() %}
-{% set loaded = loaded_days(this) %}
-{% set rejected = rejected_so_far(this) %}
-{% set load = transactions_to_load(ref('stg_transaction_days'), loaded, rejected, ref('customers_snapshot')) %}
+{% set arrivals = arrivals_to_load(
+    ref('stg_transaction_days'), loaded_days(this), rejected_so_far(this), ref('customers_snapshot')
+) %}
 {% endif %}
 
-{% if load == 'all' %}
+{% if arrivals == 'all' %}
 
 with final as (
 
@@ -26,18 +26,31 @@ with final as (
 
 )
 
-{% elif load == 'nothing' %}
+{% elif arrivals == 'nothing' %}
 
 with final as (
 
     select
         {{ transaction_columns() }}
     from {{ this }}
-    where false
+    where 1 = 0
 
 )
 
 {% else %}
+
+{% set touched_ids -%}
+    select transaction_id
+    from {{ ref('stg_transaction_rows') }}
+    where
+        transaction_id is not null
+        and {{ arrivals }}
+    -- What these days had, and raw has no longer.
+    union distinct
+    select transaction_id
+    from {{ this }}
+    where {{ arrivals }}
+{%- endset %}
 
 with transaction_rows as (
 
@@ -45,44 +58,9 @@ with transaction_rows as (
 
 ),
 
-loaded_rows as (
-
-    select
-        transaction_id,
-        ingested_at
-    from {{ this }}
-
-),
-
-customers as (
-
-    select distinct customer_id from {{ ref('customers_snapshot') }}
-
-),
-
-changed_days as (
-
-    {{ changed_days(ref('stg_transaction_days'), loaded) }}
-
-),
-
 touched as (
 
-    select transaction_id
-    from transaction_rows
-    where
-        transaction_id is not null
-        and {{ arrival_day('ingested_at') }} in (select changed_days.arrival_day from changed_days)
-    -- What a changed day had, and raw has no longer.
-    union distinct
-    select transaction_id
-    from loaded_rows
-    where {{ arrival_day('ingested_at') }} in (select changed_days.arrival_day from changed_days)
-    {% if rejected is not none %}
-    -- However long ago they arrived.
-    union distinct
-    {{ customer_has_come(rejected, 'customers') }}
-    {% endif %}
+    {{ touched_ids }}
 
 ),
 
@@ -94,6 +72,7 @@ new_rows as (
     from transaction_rows
     where
         reject_reason is null
+        and {{ ids_within('(' ~ touched_ids ~ ') as touched', 'raw_transaction_id') }}
         and transaction_id in (select touched.transaction_id from touched)
 
 ),

@@ -1,8 +1,16 @@
 {{ config(schema=run_schema('intermediate')) }}
 
+{% set open_month = month_of(dbt.dateadd('day', 1, as_of_date())) %}
+
 with transactions as (
 
     select * from {{ ref('fct_transactions') }}
+
+),
+
+customer_months as (
+
+    select * from {{ ref('fct_customer_months') }}
 
 ),
 
@@ -12,34 +20,95 @@ categories as (
 
 ),
 
-counted as (
-
-    select
-        transactions.customer_id,
-        transactions.transaction_date,
-        transactions.transaction_amount,
-        categories.is_travel,
-        categories.is_necessity
-    from transactions
-    left join categories on transactions.merchant_category = categories.merchant_category
-    where
-        transactions.status = 'approved'
-        and transactions.transaction_date <= {{ as_of_date() }}
-
-),
-
-aggregated as (
+approved as (
 
     select
         customer_id,
-        count(*) as total_transactions,
-        sum(transaction_amount) as lifetime_value,
-        min(transaction_date) as first_transaction_date,
-        max(transaction_date) as last_transaction_date,
-        min(transaction_amount) as min_transaction_value,
-        max(transaction_amount) as max_transaction_value,
-        stddev_samp(cast(transaction_amount as double)) as transaction_value_stddev,
-        median(cast(transaction_amount as double)) as median_transaction_value,
+        transaction_date,
+        transaction_amount,
+        merchant_category
+    from transactions
+    where
+        status = 'approved'
+        and transaction_date <= {{ as_of_date() }}
+
+),
+
+-- The days of the month in progress, and none of a month that is over on as_of_date.
+open_month as (
+
+    select
+        approved.customer_id,
+        count(*) as transaction_count,
+        sum(approved.transaction_amount) as spend,
+        sum({{ cents('approved.transaction_amount') }} * {{ cents('approved.transaction_amount') }}) as squared_cents,
+        min(approved.transaction_amount) as min_transaction_value,
+        max(approved.transaction_amount) as max_transaction_value,
+        min(approved.transaction_date) as first_transaction_date,
+        max(approved.transaction_date) as last_transaction_date,
+        sum(case when categories.is_travel then approved.transaction_amount else 0 end) as travel_spend,
+        sum(case when categories.is_necessity then approved.transaction_amount else 0 end) as necessities_spend
+    from approved
+    left join categories on approved.merchant_category = categories.merchant_category
+    where approved.transaction_date >= {{ open_month }}
+    group by approved.customer_id
+
+),
+
+months as (
+
+    select
+        customer_id,
+        transaction_count,
+        spend,
+        squared_cents,
+        min_transaction_value,
+        max_transaction_value,
+        first_transaction_date,
+        last_transaction_date,
+        travel_spend,
+        necessities_spend
+    from customer_months
+    where month < {{ open_month }}
+    union all
+    select
+        customer_id,
+        transaction_count,
+        spend,
+        squared_cents,
+        min_transaction_value,
+        max_transaction_value,
+        first_transaction_date,
+        last_transaction_date,
+        travel_spend,
+        necessities_spend
+    from open_month
+
+),
+
+totals as (
+
+    select
+        customer_id,
+        cast(sum(transaction_count) as bigint) as total_transactions,
+        cast(sum(spend) as decimal(18, 2)) as lifetime_value,
+        {{ cents('sum(spend)') }} as cents,
+        cast(sum(squared_cents) as decimal(38, 0)) as squared_cents,
+        min(min_transaction_value) as min_transaction_value,
+        max(max_transaction_value) as max_transaction_value,
+        min(first_transaction_date) as first_transaction_date,
+        max(last_transaction_date) as last_transaction_date,
+        sum(travel_spend) as travel_spend,
+        sum(necessities_spend) as necessities_spend
+    from months
+    group by customer_id
+
+),
+
+windows as (
+
+    select
+        customer_id,
         sum(
             case
                 when transaction_date > {{ days_before_as_of(var('spend_window_days')) }} then transaction_amount
@@ -48,38 +117,93 @@ aggregated as (
         ) as spend_last_90_days,
         sum(
             case
-                when
-                    transaction_date > {{ days_before_as_of(2 * var('spend_window_days')) }}
-                    and transaction_date <= {{ days_before_as_of(var('spend_window_days')) }}
-                    then transaction_amount
+                when transaction_date <= {{ days_before_as_of(var('spend_window_days')) }} then transaction_amount
                 else 0
             end
-        ) as spend_prior_90_days,
-        sum(case when is_travel then transaction_amount else 0 end) as travel_spend,
-        sum(case when is_necessity then transaction_amount else 0 end) as necessities_spend
-    from counted
+        ) as spend_prior_90_days
+    from approved
+    where transaction_date > {{ days_before_as_of(2 * var('spend_window_days')) }}
     group by customer_id
+
+),
+
+-- The one look at all transactions: the middle of many amounts does not follow from the middles of their parts.
+medians as (
+
+    select
+        customer_id,
+        median(cast(transaction_amount as double)) as median_transaction_value
+    from approved
+    group by customer_id
+
+),
+
+-- Cents from a whole number near their mean: the squares stay whole numbers, and nothing large is taken from its like.
+near_mean as (
+
+    select
+        customer_id,
+        cast(round(cast(cents as double) / total_transactions, 0) as decimal(38, 0)) as cents_near_mean
+    from totals
+
+),
+
+centred as (
+
+    select
+        totals.customer_id,
+        totals.cents - totals.total_transactions * near_mean.cents_near_mean as centred_cents,
+        totals.squared_cents
+        - 2 * near_mean.cents_near_mean * totals.cents
+        + totals.total_transactions * near_mean.cents_near_mean * near_mean.cents_near_mean as centred_squared_cents
+    from totals
+    inner join near_mean on totals.customer_id = near_mean.customer_id
+
+),
+
+deviations as (
+
+    select
+        totals.customer_id,
+        case
+            when totals.total_transactions > 1
+                then
+                    sqrt(
+                        greatest(
+                            (
+                                cast(centred.centred_squared_cents as double)
+                                - power(cast(centred.centred_cents as double), 2) / totals.total_transactions
+                            ) / (totals.total_transactions - 1),
+                            0
+                        )
+                    ) / 100
+        end as transaction_value_stddev
+    from totals
+    inner join centred on totals.customer_id = centred.customer_id
 
 ),
 
 final as (
 
     select
-        customer_id,
-        cast(total_transactions as bigint) as total_transactions,
-        cast(lifetime_value as decimal(18, 2)) as lifetime_value,
-        first_transaction_date,
-        last_transaction_date,
-        min_transaction_value,
-        max_transaction_value,
-        {{ ratio('lifetime_value', 'total_transactions') }} as avg_transaction_value,
-        cast(round(transaction_value_stddev, 4) as decimal(18, 4)) as transaction_value_stddev,
-        cast(round(median_transaction_value, 4) as decimal(18, 4)) as median_transaction_value,
-        cast(spend_last_90_days as decimal(18, 2)) as spend_last_90_days,
-        cast(spend_prior_90_days as decimal(18, 2)) as spend_prior_90_days,
-        cast(travel_spend as decimal(18, 2)) as travel_spend,
-        cast(necessities_spend as decimal(18, 2)) as necessities_spend
-    from aggregated
+        totals.customer_id,
+        totals.total_transactions,
+        totals.lifetime_value,
+        totals.first_transaction_date,
+        totals.last_transaction_date,
+        totals.min_transaction_value,
+        totals.max_transaction_value,
+        {{ ratio('totals.lifetime_value', 'totals.total_transactions') }} as avg_transaction_value,
+        cast(round(deviations.transaction_value_stddev, 4) as decimal(18, 4)) as transaction_value_stddev,
+        cast(round(medians.median_transaction_value, 4) as decimal(18, 4)) as median_transaction_value,
+        cast(coalesce(windows.spend_last_90_days, 0) as decimal(18, 2)) as spend_last_90_days,
+        cast(coalesce(windows.spend_prior_90_days, 0) as decimal(18, 2)) as spend_prior_90_days,
+        cast(totals.travel_spend as decimal(18, 2)) as travel_spend,
+        cast(totals.necessities_spend as decimal(18, 2)) as necessities_spend
+    from totals
+    inner join deviations on totals.customer_id = deviations.customer_id
+    left join medians on totals.customer_id = medians.customer_id
+    left join windows on totals.customer_id = windows.customer_id
 
 )
 

@@ -9,7 +9,7 @@ with transactions as (
 
 categories as (
 
-    select {{ rows_checksum(['merchant_category']) }} as checksum
+    select {{ rows_checksum(['merchant_category', 'category_group']) }} as checksum
     from {{ ref('merchant_categories') }}
 
 ),

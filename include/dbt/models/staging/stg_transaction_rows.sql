@@ -19,6 +19,7 @@ categories as (
 typed as (
 
     select
+        transaction_id as raw_transaction_id,
         nullif(transaction_id, '') as transaction_id,
         customer_id,
         {{ try_cast_as('transaction_date', 'date') }} as transaction_date,
@@ -46,6 +47,7 @@ final as (
         typed.channel,
         typed.status,
         typed.ingested_at,
+        typed.raw_transaction_id,
         cast(typed.raw_transaction_amount as varchar) as raw_transaction_amount,
         cast(typed.raw_transaction_date as varchar) as raw_transaction_date,
         typed.raw_merchant_category,

@@ -1,24 +1,14 @@
 {{ config(schema=run_schema('marts')) }}
 
-with monthly_spend as (
+with months_with_spend as (
 
-    select * from {{ ref('int_customer_monthly_spend') }}
+    select * from {{ ref('fct_customer_months') }}
 
 ),
 
 dates as (
 
     select * from {{ ref('dim_date') }}
-
-),
-
-first_months as (
-
-    select
-        customer_id,
-        min(month) as first_month
-    from monthly_spend
-    group by customer_id
 
 ),
 
@@ -33,12 +23,33 @@ complete_months as (
 
 ),
 
+monthly_spend as (
+
+    select
+        customer_id,
+        month,
+        spend
+    from months_with_spend
+    where {{ dbt.last_day('month', 'month') }} <= {{ as_of_date() }}
+
+),
+
+first_months as (
+
+    select
+        customer_id,
+        min(month) as first_month
+    from monthly_spend
+    group by customer_id
+
+),
+
 customer_months as (
 
     select
         first_months.customer_id,
         complete_months.month,
-        row_number() over (partition by first_months.customer_id order by complete_months.month) as month_number
+        {{ dbt.datediff('first_months.first_month', 'complete_months.month', 'month') }} + 1 as month_number
     from first_months
     inner join complete_months on first_months.first_month <= complete_months.month
 
@@ -50,8 +61,8 @@ spend as (
         customer_months.customer_id,
         customer_months.month,
         customer_months.month_number,
-        coalesce(monthly_spend.monthly_spend, 0) as monthly_spend,
-        lag(coalesce(monthly_spend.monthly_spend, 0)) over (
+        coalesce(monthly_spend.spend, 0) as monthly_spend,
+        lag(coalesce(monthly_spend.spend, 0)) over (
             partition by customer_months.customer_id
             order by customer_months.month
         ) as prior_month_spend

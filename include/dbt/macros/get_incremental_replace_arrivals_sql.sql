@@ -1,0 +1,24 @@
+{% macro get_incremental_replace_arrivals_sql(arguments) -%}
+    {#- What arrived on the days to load leaves rejected_transactions, and what of it cannot be used comes in. -#}
+    {%- set target = arguments.target_relation -%}
+    {%- set arrivals = arrivals_to_load(
+        ref('stg_transaction_days'), loaded_days(ref('fct_transactions')), target, ref('customers_snapshot')
+    ) -%}
+    {%- if arrivals == 'nothing' -%}
+        select 'nothing to load' as outcome
+    {%- else -%}
+        {{ replace_rows(arguments, 'true' if arrivals == 'all' else arrivals) }}
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro replace_rows(arguments, leaves) -%}
+    {%- set columns = get_quoted_csv(arguments.dest_columns | map(attribute='name')) -%}
+    {%- set changes -%}
+        delete from {{ arguments.target_relation }}
+        where {{ leaves }};
+        insert into {{ arguments.target_relation }} ({{ columns }})
+        select {{ columns }}
+        from {{ arguments.temp_relation }}
+    {%- endset -%}
+    {{ in_one_transaction(changes) }}
+{%- endmacro %}

@@ -56,39 +56,56 @@ active as (
 
 ),
 
--- What all customers together spent: the fact is read once, without a group per customer.
-fact_spend as (
+-- What all customers together spent, without a group per customer.
+facts as (
+
+    select * from core.fct_transactions
+    where
+        status = 'approved'
+        and transaction_date <= {{ validation.as_of }}
+
+),
+
+fact_windows as (
 
     select
         coalesce(
             sum(
                 case
-                    when transactions.transaction_date > {{ validation.as_of }} - {{ vars.spend_window_days }}
-                        then transactions.transaction_amount
+                    when transaction_date > {{ validation.as_of }} - {{ vars.spend_window_days }} then transaction_amount
                 end
             ), 0
         ) as last_90_days,
         coalesce(
             sum(
                 case
-                    when
-                        transactions.transaction_date > {{ validation.as_of }} - {{ 2 * vars.spend_window_days }}
-                        and transactions.transaction_date <= {{ validation.as_of }} - {{ vars.spend_window_days }}
-                        then transactions.transaction_amount
+                    when transaction_date <= {{ validation.as_of }} - {{ vars.spend_window_days }} then transaction_amount
                 end
             ), 0
-        ) as prior_90_days,
-        coalesce(
-            sum(case when categories.category_group = 'travel' then transactions.transaction_amount end), 0
-        ) as travel,
-        coalesce(
-            sum(case when categories.category_group = 'necessities' then transactions.transaction_amount end), 0
-        ) as necessities
-    from core.fct_transactions as transactions
-    left join core.dim_merchant_category as categories on transactions.merchant_category = categories.merchant_category
-    where
-        transactions.status = 'approved'
-        and transactions.transaction_date <= {{ validation.as_of }}
+        ) as prior_90_days
+    from facts
+    where transaction_date > {{ validation.as_of }} - {{ 2 * vars.spend_window_days }}
+
+),
+
+fact_categories as (
+
+    select
+        merchant_category,
+        sum(transaction_amount) as spend
+    from facts
+    group by merchant_category
+
+),
+
+fact_groups as (
+
+    select
+        coalesce(sum(case when categories.category_group = 'travel' then fact_categories.spend end), 0) as travel,
+        coalesce(sum(case when categories.category_group = 'necessities' then fact_categories.spend end), 0)
+            as necessities
+    from fact_categories
+    left join core.dim_merchant_category as categories on fact_categories.merchant_category = categories.merchant_category
 
 ),
 
@@ -185,21 +202,21 @@ final as (
         'error' as severity,
         mart_spend.last_90_days || ' in the last 90 days, ' || mart_spend.prior_90_days || ' in the prior 90'
             as observed,
-        fact_spend.last_90_days || ' and ' || fact_spend.prior_90_days || ', approved in core.fct_transactions'
+        fact_windows.last_90_days || ' and ' || fact_windows.prior_90_days || ', approved in core.fct_transactions'
             as expected,
-        mart_spend.last_90_days = fact_spend.last_90_days
-        and mart_spend.prior_90_days = fact_spend.prior_90_days as passed
+        mart_spend.last_90_days = fact_windows.last_90_days
+        and mart_spend.prior_90_days = fact_windows.prior_90_days as passed
     from mart_spend
-    cross join fact_spend
+    cross join fact_windows
     union all
     select
         'segments_category_spend_reconciles' as check_name,
         'error' as severity,
         run_spend.travel || ' on travel, ' || run_spend.necessities || ' on necessities' as observed,
-        fact_spend.travel || ' and ' || fact_spend.necessities || ', approved in core.fct_transactions' as expected,
-        run_spend.travel = fact_spend.travel and run_spend.necessities = fact_spend.necessities as passed
+        fact_groups.travel || ' and ' || fact_groups.necessities || ', approved in core.fct_transactions' as expected,
+        run_spend.travel = fact_groups.travel and run_spend.necessities = fact_groups.necessities as passed
     from run_spend
-    cross join fact_spend
+    cross join fact_groups
     union all
     {{ validation.stamp_check('segments_stamped_with_as_of_date', ('as_of_date', 'segment_assigned_date')) }}
 

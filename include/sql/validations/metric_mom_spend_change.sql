@@ -32,19 +32,12 @@ with mart as (
 
 ),
 
--- Per customer and per month, in one pass: a group per customer and month takes twice as long and shows no more.
 facts as (
 
-    select
-        customer_id,
-        cast(date_trunc('month', transaction_date) as date) as month,
-        cast(date_trunc('month', min(transaction_date)) as date) as first_month,
-        sum(transaction_amount) as spend
-    from core.fct_transactions
+    select * from core.fct_transactions
     where
         status = 'approved'
         and transaction_date < {{ validation.complete_before }}
-    group by grouping sets ((customer_id), (cast(date_trunc('month', transaction_date) as date)))
 
 ),
 
@@ -52,20 +45,31 @@ fact_customers as (
 
     select
         customer_id,
-        first_month,
-        spend
+        cast(date_trunc('month', min(transaction_date)) as date) as first_month,
+        sum(transaction_amount) as spend
     from facts
-    where month is null
+    group by customer_id
+
+),
+
+-- By day first: days are few and stored, a month would be computed for each transaction.
+fact_days as (
+
+    select
+        transaction_date,
+        sum(transaction_amount) as spend
+    from facts
+    group by transaction_date
 
 ),
 
 fact_months as (
 
     select
-        month,
-        spend
-    from facts
-    where customer_id is null
+        cast(date_trunc('month', transaction_date) as date) as month,
+        sum(spend) as spend
+    from fact_days
+    group by 1
 
 ),
 

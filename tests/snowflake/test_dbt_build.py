@@ -32,7 +32,9 @@ def test_a_second_build_takes_the_correction_in_place_of_the_transaction(
 
 def test_the_fact_is_searched_from_a_literal_date_on(account: SnowflakeAccount, second_build: str) -> None:
     deletes = [
-        sql for sql in account.statements() if sql.strip().lower().startswith(f"delete from {account.by_hand}.core.fct")
+        sql
+        for sql in account.statements()
+        if sql.strip().lower().startswith(f"delete from {account.by_hand}.core.fct_tr")
     ]
     assert len(deletes) == 1
     assert "and transaction_date >= cast('20" in " ".join(deletes[0].split())

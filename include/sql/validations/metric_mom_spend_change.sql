@@ -69,7 +69,7 @@ fact_months as (
         cast(date_trunc('month', transaction_date) as date) as month,
         sum(spend) as spend
     from fact_days
-    group by 1
+    group by cast(date_trunc('month', transaction_date) as date)
 
 ),
 

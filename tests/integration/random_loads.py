@@ -1,5 +1,7 @@
 """Random deliveries to raw.transactions, loaded by dbt one after the other: each ends equal to a full refresh.
 
+After each load dbt's own test that nothing is lost runs too, in turn over everything and over what the load touched.
+
 Run by itself it loads as many sequences as asked for into a DuckDB file of its own, all in one process:
 
     .venv/bin/python -m tests.integration.random_loads --sequences 200
@@ -23,10 +25,13 @@ from dbt.contracts.graph.manifest import Manifest
 from include.customer_360.settings import DBT_PROJECT
 from local.sources import CUSTOMERS, TRANSACTIONS
 
-FIRST_LOAD = "run --resource-type seed --resource-type snapshot --resource-type model --select staging core"
 SUMMARY, FACT = "stg_transaction_days", "fct_transactions"
-LOAD = f"build --resource-type snapshot --resource-type model --select customers_snapshot {SUMMARY} {FACT}"
-REST = "rejected_transactions loaded_transaction_days"
+LOAD = (
+    "build --resource-type snapshot --resource-type model --resource-type test --indirect-selection empty "
+    f"--select customers_snapshot {SUMMARY} {FACT}"
+)
+REST = "rejected_transactions raw_equals_accepted_plus_superseded_plus_rejected loaded_transaction_days"
+TEST_SCOPES = ("everything", "touched")
 
 # Two of the customers come while the sequence is under way, C7 never does.
 KNOWN, LATER, NEVER = ["C1", "C2", "C3", "C4"], ["C5", "C6"], "C7"
@@ -188,7 +193,8 @@ class DuckDBLoads:
     def dbt(self, command: str) -> None:
         outcome = dbtRunner(manifest=self.manifest).invoke([*command.split(), "--quiet", *self.paths])
         if not outcome.success:
-            failed = [each.message for each in outcome.result or [] if each.status == NodeStatus.Error]
+            failures = (NodeStatus.Error, NodeStatus.Fail)
+            failed = [f"{each.node.name}: {each.message}" for each in outcome.result or [] if each.status in failures]
             raise RuntimeError(f"dbt {command}: {outcome.exception or failed}")
         if isinstance(outcome.result, Manifest):
             self.manifest = outcome.result
@@ -210,7 +216,7 @@ class DuckDBLoads:
         self.forget_customers()
         full_refresh = " --full-refresh"
         for number, (changes, as_of_date, half_done) in enumerate(sequence(seed, loads)):
-            os.environ["AS_OF_DATE"] = as_of_date
+            os.environ |= {"AS_OF_DATE": as_of_date, "TEST_SCOPE": TEST_SCOPES[number % 2]}
             self.query(changes)
             self.dbt(LOAD + ("" if half_done else f" {REST}") + full_refresh)
             full_refresh = ""

@@ -53,7 +53,7 @@ NO_QUERY_TAG = """select 'QUERY_TAG' as "key", '' as "value", '' as "default", '
 # Of as many columns as the models give it.
 HASH_AGG = ", ".join(
     f"({', '.join(names)}) as coalesce(sum(hash({', '.join(names)})), 0)"
-    for count in (1, 9)
+    for count in (1, 9, 10)
     if (names := [f"value_{number}" for number in range(count)])
 )
 SESSION = {

@@ -41,7 +41,7 @@ the asset `customer_360/published`, which starts `campaign_exports`.
   start a new run. *... Airflow connection 'warehouse' ...*: it is missing, lacks something, or is not of the type that
   `WAREHOUSE` asks for; the log names all of it.
 - **dbt_build.dbt_producer_watcher**: a model or a data test failed. The log names it and, for a test,
-  the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_duplicates_plus_rejected`: rows
+  the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_superseded_plus_rejected`: rows
   arrived while the build ran, then a new run cures it, or the fact was changed by hand: run again with *Load all
   transactions again*. `Could not set lock on file`: another program has the DuckDB file open; close it.
 - **validate_<mart>**: a mart is not true. The log lists every check with what was observed and expected; all are in

@@ -28,6 +28,13 @@ RUN_BY = {
     "airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01": (
         "tests/end_to_end/test_refresh.py::test_a_backfill_writes_history_and_leaves_newer_marts_and_customers_alone"
     ),
+    (
+        "airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01 "
+        "--reprocess-behavior completed"
+    ): (
+        "tests/end_to_end/test_refresh.py::"
+        "test_a_backfill_of_dates_that_were_run_restates_them_and_keeps_what_that_changed"
+    ),
     "dbt build --exclude-resource-type unit_test": GUIDE,
     "dbt run --select marts": GUIDE,
     "dbt run --select marts.marketing": GUIDE,

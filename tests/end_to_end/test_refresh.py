@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,6 +151,35 @@ def test_a_backfill_writes_history_and_leaves_newer_marts_and_customers_alone(
     del now["customer_360_history"]
     assert now == marts
     assert [deployment.asset_events(run["dag_run_id"]) for run in runs] == [[], []]
+
+
+def test_a_backfill_of_dates_that_were_run_restates_them_and_keeps_what_that_changed(
+    deployment: Deployment, green: str
+) -> None:
+    ((customer_id, before),) = deployment.query(
+        "select customer_id, cast(lifetime_value as varchar) from marts.customer_360_history order by 1 limit 1"
+    )
+    deployment.query(
+        "update raw.transactions "
+        "set transaction_amount = cast(cast(transaction_amount as decimal(18, 2)) + 1 as varchar) "
+        "where transaction_id = (select min(transaction_id) from core.fct_transactions "
+        f"where customer_id = '{customer_id}' and status = 'approved' and transaction_date < '2025-10-01')"
+    )
+    deployment.command(
+        *("backfill", "create", "--dag-id", "customer_360_refresh"),
+        *("--from-date", "2026-03-30", "--to-date", "2026-03-31", "--reprocess-behavior", "completed"),
+    )
+    runs = deployment.client.get("dags/customer_360_refresh/dagRuns", params={"run_type": "backfill"}).json()[
+        "dag_runs"
+    ]
+    (run_id,) = [run["dag_run_id"] for run in runs if run["partition_key"] == "2026-03-30"]
+    assert deployment.state(run_id) == "success", deployment.tasks(run_id)
+    restated = deployment.query(
+        "select cast(as_of_date as varchar), customer_id, before, after, dag_run_id from ops.restatements "
+        "where changed_column = 'lifetime_value'"
+    )
+    assert restated == [("2026-03-30", customer_id, before, f"{Decimal(before) + 1}", run_id)]
+    assert deployment.query("select distinct customer_id from ops.restatements") == [(customer_id,)]
 
 
 def test_a_date_in_the_future_fails_at_once_and_says_which_day_is_the_last(deployment: Deployment) -> None:

@@ -1,5 +1,7 @@
 """Random deliveries to raw.transactions, loaded by dbt one after the other: each ends equal to a full refresh.
 
+After each load dbt's own test that nothing is lost runs too, in turn over everything and over what the load touched.
+
 Run by itself it loads as many sequences as asked for into a DuckDB file of its own, all in one process:
 
     .venv/bin/python -m tests.integration.random_loads --sequences 200
@@ -12,6 +14,7 @@ import os
 import random
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,10 +26,16 @@ from dbt.contracts.graph.manifest import Manifest
 from include.customer_360.settings import DBT_PROJECT
 from local.sources import CUSTOMERS, TRANSACTIONS
 
-FIRST_LOAD = "run --resource-type seed --resource-type snapshot --resource-type model --select staging core"
 SUMMARY, FACT = "stg_transaction_days", "fct_transactions"
-LOAD = f"build --resource-type snapshot --resource-type model --select customers_snapshot {SUMMARY} {FACT}"
-REST = "fct_customer_months rejected_transactions loaded_transaction_days"
+LOAD = (
+    "build --resource-type snapshot --resource-type model --resource-type test --indirect-selection empty "
+    f"--select customers_snapshot {SUMMARY} {FACT}"
+)
+REST = (
+    "fct_customer_months rejected_transactions raw_equals_accepted_plus_superseded_plus_rejected "
+    "loaded_transaction_days"
+)
+TEST_SCOPES = ("everything", "touched")
 
 # Two of the customers come while the sequence is under way, C7 never does.
 KNOWN, LATER, NEVER = ["C1", "C2", "C3", "C4"], ["C5", "C6"], "C7"
@@ -190,30 +199,69 @@ def difference(table: str) -> str:
     )
 
 
-class DuckDBLoads:
-    """dbt on a DuckDB file, all loads in this process and from one manifest."""
+class Loads(ABC):
+    """dbt on a warehouse with empty sources, all loads in this process and from one manifest.
+
+    It changes the working folder and the environment of the process for good.
+    """
+
+    def __init__(self, environment: dict[str, str], options: list[str]) -> None:
+        self.options = options
+        os.chdir(DBT_PROJECT)
+        os.environ |= environment | {"AS_OF_DATE": AS_OF_DATES[0], "TEST_SCOPE": ""}
+        self.manifest: Manifest | None = None
+        self.dbt("parse")
+        self.dbt("build --exclude-resource-type unit_test --exclude-resource-type test --select staging core +core")
+
+    @abstractmethod
+    def query(self, statements: list[str]) -> list[tuple]:
+        """Execute SQL and return the rows of the last statement."""
+
+    def dbt(self, command: str) -> None:
+        outcome = dbtRunner(manifest=self.manifest).invoke([*command.split(), "--quiet", *self.options])
+        if not outcome.success:
+            failures = (NodeStatus.Error, NodeStatus.Fail)
+            failed = [f"{each.node.name}: {each.message}" for each in outcome.result or [] if each.status in failures]
+            raise RuntimeError(f"dbt {command}: {outcome.exception or failed}")
+        if isinstance(outcome.result, Manifest):
+            self.manifest = outcome.result
+
+    def run(self, seed: int, loads: int) -> str | None:
+        """Load one sequence; return what differed after one of its loads, with how to see it again."""
+        # The snapshot keeps every customer that it has seen.
+        self.query(["delete from core.customers_snapshot"])
+        full_refresh = " --full-refresh"
+        for number, (changes, as_of_date, half_done) in enumerate(sequence(seed, loads)):
+            os.environ |= {"AS_OF_DATE": as_of_date, "TEST_SCOPE": TEST_SCOPES[number % 2]}
+            self.query(changes)
+            self.dbt(LOAD + ("" if half_done else f" {REST}") + full_refresh)
+            full_refresh = ""
+            if not half_done and (found := self.differences()):
+                return f"sequence {seed}, load {number}, after {changes}: {found}"
+        columns = COLUMNS["fct_transactions"]
+        rows_of_fact = [f"select {columns} from core.fct_transactions order by {columns}"]
+        before = self.query(rows_of_fact)
+        self.dbt(f"{LOAD} {REST} --full-refresh")
+        return None if before == self.query(rows_of_fact) else f"sequence {seed}: the full refresh of dbt differs"
+
+    def differences(self) -> str:
+        found = {table: rows for table in COLUMNS if (rows := self.query([difference(table)]))}
+        return "; ".join(f"{table}: {rows[:3]}" for table, rows in found.items())
+
+
+class DuckDBLoads(Loads):
+    """On a DuckDB file of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "warehouse.duckdb"
-        self.paths = ["--profiles-dir", ".", f"--target-path={folder / 'target'}", f"--log-path={folder / 'logs'}"]
-        os.chdir(DBT_PROJECT)
-        os.environ |= {"WAREHOUSE": "duckdb", "WAREHOUSE_FILE": str(self.file), "RUN_SCHEMA": ""}
-        os.environ["AS_OF_DATE"] = AS_OF_DATES[0]
-        self.manifest: Manifest | None = None
         with duckdb.connect(str(self.file)) as connection:
             connection.execute("create schema raw")
             for table in (CUSTOMERS, TRANSACTIONS):
                 connection.execute(f"create table raw.{table.name} ({table.column_definitions})")
-        self.dbt("parse")
-        self.dbt("build --exclude-resource-type unit_test --exclude-resource-type test --select staging core +core")
-
-    def dbt(self, command: str) -> None:
-        outcome = dbtRunner(manifest=self.manifest).invoke([*command.split(), "--quiet", *self.paths])
-        if not outcome.success:
-            failed = [each.message for each in outcome.result or [] if each.status == NodeStatus.Error]
-            raise RuntimeError(f"dbt {command}: {outcome.exception or failed}")
-        if isinstance(outcome.result, Manifest):
-            self.manifest = outcome.result
+        super().__init__(
+            {"WAREHOUSE": "duckdb", "WAREHOUSE_FILE": str(self.file), "RUN_SCHEMA": ""},
+            ["--profiles-dir", ".", f"--target-path={folder / 'target'}", f"--log-path={folder / 'logs'}"],
+        )
 
     def query(self, statements: list[str]) -> list[tuple]:
         rows: list[tuple] = []
@@ -221,31 +269,6 @@ class DuckDBLoads:
             for sql in statements:
                 rows = connection.execute(sql).fetchall()
         return rows
-
-    def forget_customers(self) -> None:
-        """Make the warehouse know no customer: the snapshot keeps all that it has seen."""
-        if self.query(["select 1 from information_schema.tables where table_name = 'customers_snapshot'"]):
-            self.query(["delete from core.customers_snapshot"])
-
-    def run(self, seed: int, loads: int) -> str | None:
-        """Load one sequence; return what differed after one of its loads, with how to see it again."""
-        self.forget_customers()
-        full_refresh = " --full-refresh"
-        for number, (changes, as_of_date, half_done) in enumerate(sequence(seed, loads)):
-            os.environ["AS_OF_DATE"] = as_of_date
-            self.query(changes)
-            self.dbt(LOAD + ("" if half_done else f" {REST}") + full_refresh)
-            full_refresh = ""
-            if not half_done and (found := self.differences()):
-                return f"sequence {seed}, load {number}, after {changes}: {found}"
-        before = self.query(["create or replace temp table t as from core.fct_transactions", "from t order by all"])
-        self.dbt(f"{LOAD} {REST} --full-refresh")
-        after = self.query(["from core.fct_transactions order by all"])
-        return None if before == after else f"sequence {seed}: the full refresh of dbt differs"
-
-    def differences(self) -> str:
-        found = {table: rows for table in COLUMNS if (rows := self.query([difference(table)]))}
-        return "; ".join(f"{table}: {rows[:3]}" for table, rows in found.items())
 
 
 def main() -> None:

@@ -11,12 +11,13 @@ from typing import Any
 import duckdb
 import jinja2
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import DriftLimits, Mart, load_catalog
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
-from include.customer_360.settings import SQL_TEMPLATES
+from include.customer_360.settings import SQL_TEMPLATES, TEMPLATE_FOLDERS
 
 CATALOG = load_catalog()
 TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES), undefined=jinja2.StrictUndefined)
@@ -187,7 +188,15 @@ def write_history(file: Path, run_schema: str, as_of_date: str, customers: int) 
         f"create or replace table {run_schema}.customer_360_history as select date '{as_of_date}' as as_of_date, "
         f"'CUST' || number as customer_id from range(1, {customers + 1}) as numbers (number)",
     )
-    WriteHistoryOperator(task_id="write_history", run_schema=run_schema, as_of_date=as_of_date).execute({})
+    execute_write_history(run_schema, as_of_date)
+
+
+def execute_write_history(run_schema: str, as_of_date: str, dag_run_id: str = "run-1") -> None:
+    with DAG("history", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
+        operator = WriteHistoryOperator(
+            task_id="write_history", run_schema=run_schema, as_of_date=as_of_date, dag_run_id=dag_run_id
+        )
+    operator.execute({})
 
 
 def history(file: Path) -> list[tuple]:
@@ -226,6 +235,97 @@ def test_history_that_cannot_be_written_keeps_what_it_had(warehouse: Path) -> No
     with pytest.raises(duckdb.BinderException, match="customer_id"):
         write_history(warehouse, "marts_run_20260331_b", "2026-03-31", customers=1)
     assert history(warehouse) == [("2026-03-31", 3)]
+
+
+@pytest.fixture
+def restated(warehouse: Path) -> Path:
+    """A warehouse whose history has 30 and 31 March, and run schema marts_run_again with 31 March as built again."""
+    columns = (
+        "as_of_date date, customer_id varchar, customer_segment varchar, lifetime_value decimal(18, 2), "
+        "median_transaction_value decimal(18, 4), total_transactions bigint, eligible_for_premium_campaign boolean"
+    )
+    query(
+        warehouse,
+        f"""
+        create schema marts;
+        create table marts.customer_360_history ({columns});
+        insert into marts.customer_360_history values
+            ('2026-03-30', 'CORRECTED', 'Declining', 1, 1, 1, false),
+            ('2026-03-31', 'CORRECTED', 'Declining', 100.00, 12.5, 8, false),
+            ('2026-03-31', 'VALUES COME AND GO', null, 10, 5, 2, true),
+            ('2026-03-31', 'AS IT WAS', null, 20, null, 4, true),
+            ('2026-03-31', 'VANISHED', 'Declining', 30, 3, 10, true);
+        create schema marts_run_again;
+        create table marts_run_again.customer_360_history ({columns});
+        insert into marts_run_again.customer_360_history values
+            ('2026-03-31', 'CORRECTED', 'Declining', 99.99, 12.4999, 8, true),
+            ('2026-03-31', 'VALUES COME AND GO', 'Declining', 10, null, 2, true),
+            ('2026-03-31', 'AS IT WAS', null, 20, null, 4, true),
+            ('2026-03-31', 'APPEARED', null, 40, 4, 10, false);
+        """,
+    )
+    return warehouse
+
+
+RESTATED = [
+    ("2026-03-31", "APPEARED", "customer_id", None, "APPEARED", "run-again"),
+    ("2026-03-31", "CORRECTED", "eligible_for_premium_campaign", "false", "true", "run-again"),
+    ("2026-03-31", "CORRECTED", "lifetime_value", "100.00", "99.99", "run-again"),
+    ("2026-03-31", "CORRECTED", "median_transaction_value", "12.5000", "12.4999", "run-again"),
+    ("2026-03-31", "VALUES COME AND GO", "customer_segment", None, "Declining", "run-again"),
+    ("2026-03-31", "VALUES COME AND GO", "median_transaction_value", "5.0000", None, "run-again"),
+    ("2026-03-31", "VANISHED", "customer_id", "VANISHED", None, "run-again"),
+]
+
+
+def restatements(file: Path) -> list[tuple]:
+    return query(
+        file,
+        "select cast(as_of_date as varchar), customer_id, changed_column, before, after, dag_run_id "
+        "from ops.restatements order by all",
+    )
+
+
+def test_what_a_rerun_changes_in_a_date_is_kept(restated: Path) -> None:
+    began = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    execute_write_history("marts_run_again", "2026-03-31", "run-again")
+    assert restatements(restated) == RESTATED
+    ((restated_at,),) = query(restated, "select distinct restated_at from ops.restatements")
+    assert began <= restated_at <= datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+
+def test_a_rerun_without_changes_restates_nothing(restated: Path) -> None:
+    """As a second try does, when the first was cut off after it had written."""
+    execute_write_history("marts_run_again", "2026-03-31", "run-again")
+    execute_write_history("marts_run_again", "2026-03-31", "run-again")
+    execute_write_history("marts_run_again", "2026-03-31", "run-later")
+    assert restatements(restated) == RESTATED
+
+
+def test_a_date_that_history_had_not_restates_nothing(restated: Path) -> None:
+    query(restated, "update marts_run_again.customer_360_history set as_of_date = '2026-04-01'")
+    execute_write_history("marts_run_again", "2026-04-01", "run-again")
+    assert restatements(restated) == []
+    assert history(restated) == [("2026-03-30", 1), ("2026-03-31", 4), ("2026-04-01", 4)]
+
+
+def test_a_date_that_cannot_be_written_restates_nothing(restated: Path) -> None:
+    """Restatements and history change together: a try that fails between the two leaves both, and the next has both."""
+    before = history(restated)
+    query(restated, "alter table marts_run_again.customer_360_history add column unknown_to_history integer")
+    with pytest.raises(duckdb.BinderException, match="unknown_to_history"):
+        execute_write_history("marts_run_again", "2026-03-31", "run-again")
+    assert restatements(restated) == []
+    assert history(restated) == before
+    query(restated, "alter table marts_run_again.customer_360_history drop column unknown_to_history")
+    execute_write_history("marts_run_again", "2026-03-31", "run-again")
+    assert restatements(restated) == RESTATED
+
+
+def test_columns_that_one_of_both_lacks_are_not_restated(restated: Path) -> None:
+    query(restated, "alter table marts_run_again.customer_360_history drop column lifetime_value")
+    execute_write_history("marts_run_again", "2026-03-31", "run-again")
+    assert restatements(restated) == [row for row in RESTATED if row[2] != "lifetime_value"]
 
 
 def record_validation(file: Path, run_schema: str, as_of_date: str, dag_run_id: str, days_ago: int = 0) -> None:

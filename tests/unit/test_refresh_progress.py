@@ -117,13 +117,13 @@ def test_of_dbts_tests_only_those_that_failed_are_news(run: DagRunView) -> None:
         ended("LogTestResult", "unique_dim_customer_customer_key", "pass", 0.88),
         ended("LogTestResult", "not_null_dim_customer_customer_id", "warn", 0.1),
         ended("LogTestResult", "unique_fct_transactions_transaction_id", "fail", 0.2),
-        ended("LogTestResult", "raw_equals_accepted_plus_duplicates_plus_rejected", "error", 0.3),
+        ended("LogTestResult", "raw_equals_accepted_plus_superseded_plus_rejected", "error", 0.3),
         ended("LogNodeNoOpResult", "retention_campaign", "no-op", 0.0),
     )
 
     assert list(run.news()) == [
         ("dbt_build.unique_fct_transactions_transaction_id", "failed", 0.2),
-        ("dbt_build.raw_equals_accepted_plus_duplicates_plus_rejected", "failed", 0.3),
+        ("dbt_build.raw_equals_accepted_plus_superseded_plus_rejected", "failed", 0.3),
     ]
 
 

@@ -75,7 +75,8 @@ class PublishMartsOperator(RunSchemaOperator):
 class WriteHistoryOperator(RunSchemaOperator):
     """Put the run's rows of customer_360_history in place of those that marts.customer_360_history has for its date.
 
-    dbt builds them in `run_schema`, like every mart, so that history too holds validated rows only.
+    dbt builds them in `run_schema`, like every mart, so that history too holds validated rows only. What changes in a
+    date that history had is kept in ops.restatements, as publish/restatements.sql says.
     Returns (XCom) the number of rows.
 
     :param run_schema: the schema that this run built and validated its marts in.
@@ -91,10 +92,12 @@ class WriteHistoryOperator(RunSchemaOperator):
         with closing(self.get_db_hook().get_conn()) as connection, closing(connection.cursor()) as cursor:
             cursor.execute("create schema if not exists marts")
             cursor.execute(f"create table if not exists {history} as select * from {written} where 1 = 0")
-            cursor.execute(f"select * from {written} where 1 = 0")
+            in_history, built = (self._columns(cursor, table) for table in (history, written))
             # By name: a table that is years old may have its columns in another order.
-            columns = ", ".join(column[0] for column in cursor.description)
+            columns = ", ".join(built)
+            restatements = self._restatements([column for column in built if column in in_history])
             cursor.execute("begin transaction")
+            cursor.execute(restatements)
             cursor.execute(f"delete from {history} where as_of_date = cast('{self.as_of_date}' as date)")
             cursor.execute(f"insert into {history} ({columns}) select {columns} from {written}")
             cursor.execute("commit")
@@ -102,6 +105,23 @@ class WriteHistoryOperator(RunSchemaOperator):
             rows: int = cursor.fetchone()[0]
         self.log.info("Wrote %s rows for %s to %s", rows, self.as_of_date, history)
         return rows
+
+    @staticmethod
+    def _columns(cursor: Any, table: str) -> list[str]:  # noqa: ANN401 - DB-API
+        cursor.execute(f"select * from {table} where 1 = 0")
+        return [column[0].lower() for column in cursor.description]
+
+    def _restatements(self, columns: Sequence[str]) -> str:
+        """Return the SQL that keeps what changes in those of these columns that are not the key."""
+        return (
+            self.get_template_env()
+            .get_template("publish/restatements.sql")
+            .render(
+                columns=[column for column in columns if column not in ("as_of_date", "customer_id")],
+                restated_at=datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat(sep=" "),
+                **{name: getattr(self, name) for name in self.sql_names},
+            )
+        )
 
 
 class DropRunSchemasOperator(RunSchemaOperator):

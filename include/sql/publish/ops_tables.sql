@@ -21,6 +21,16 @@ create table if not exists ops.validation_results (
     passed boolean,
     checked_at timestamp
 );
+
+create table if not exists ops.restatements (
+    as_of_date date,
+    customer_id varchar,
+    changed_column varchar,
+    before varchar,
+    after varchar,
+    dag_run_id varchar,
+    restated_at timestamp
+);
 {% for measure in drift if measure != 'row_count' %}
 alter table ops.publications add column if not exists {{ measure }} decimal(38, 4);
 {% endfor %}

@@ -1,0 +1,78 @@
+"""What a rerun changes in the history of its date is kept on Snowflake too, in the transaction that replaces it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import jinja2
+import pytest
+from airflow.sdk import DAG
+
+from include.customer_360.operators.publish import WriteHistoryOperator
+from include.customer_360.settings import SQL_TEMPLATES, TEMPLATE_FOLDERS
+from tests.snowflake.account import SnowflakeAccount
+
+RUN_SCHEMA = "marts_run_20260331_restated"
+COLUMNS = (
+    "as_of_date date, customer_id varchar, customer_segment varchar, lifetime_value decimal(18, 2), "
+    "median_transaction_value decimal(18, 4), eligible_for_premium_campaign boolean"
+)
+
+
+@pytest.fixture
+def restated(account: SnowflakeAccount, monkeypatch: pytest.MonkeyPatch) -> Iterator[SnowflakeAccount]:
+    """Database by_hand, whose history has 31 March, and a run schema with that date as built again."""
+    connection = account.connection
+    monkeypatch.setenv("WAREHOUSE", "snowflake")
+    for name, value in account.environment.items():
+        monkeypatch.setenv(name, value)
+    extra = {**connection["extra"], "database": account.by_hand}  # type: ignore[dict-item]
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({**connection, "extra": extra}))
+    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES))
+    ops_tables = templates.get_template("publish/ops_tables.sql").render(drift=())
+    made = [statement for statement in ops_tables.split(";") if statement.strip()]
+    for sql in (
+        *made,
+        "create schema if not exists marts",
+        f"create schema {RUN_SCHEMA}",
+        f"create table marts.customer_360_history ({COLUMNS})",
+        f"create table {RUN_SCHEMA}.customer_360_history ({COLUMNS})",
+        "insert into marts.customer_360_history values "
+        "('2026-03-30', 'CORRECTED', 'Declining', 1, 1, false), "
+        "('2026-03-31', 'CORRECTED', 'Declining', 100.00, 12.5, false), "
+        "('2026-03-31', 'AS IT WAS', null, 20, null, true), "
+        "('2026-03-31', 'VANISHED', 'Declining', 30, 3, true)",
+        f"insert into {RUN_SCHEMA}.customer_360_history values "
+        "('2026-03-31', 'CORRECTED', null, 99.99, 12.5, true), "
+        "('2026-03-31', 'AS IT WAS', null, 20, null, true), "
+        "('2026-03-31', 'APPEARED', null, 40, 4, false)",
+    ):
+        account.query(sql, account.by_hand)
+    yield account
+    for sql in (
+        f"drop schema {RUN_SCHEMA} cascade",
+        "drop table marts.customer_360_history",
+        *(f"drop table ops.{table}" for table in ("publications", "validation_results", "restatements")),
+    ):
+        account.query(sql, account.by_hand)
+
+
+def test_what_a_rerun_changes_in_a_date_is_kept_once(restated: SnowflakeAccount) -> None:
+    for dag_run_id in ("run-again", "run-later"):
+        with DAG("history", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
+            operator = WriteHistoryOperator(
+                task_id="write_history", run_schema=RUN_SCHEMA, as_of_date="2026-03-31", dag_run_id=dag_run_id
+            )
+        assert operator.execute({}) == 3
+    kept = (
+        "select cast(as_of_date as varchar), customer_id, changed_column, before, after, dag_run_id "
+        "from ops.restatements order by customer_id, changed_column"
+    )
+    assert restated.query(kept, restated.by_hand) == [
+        ("2026-03-31", "APPEARED", "customer_id", None, "APPEARED", "run-again"),
+        ("2026-03-31", "CORRECTED", "customer_segment", "Declining", None, "run-again"),
+        ("2026-03-31", "CORRECTED", "eligible_for_premium_campaign", "false", "true", "run-again"),
+        ("2026-03-31", "CORRECTED", "lifetime_value", "100.00", "99.99", "run-again"),
+        ("2026-03-31", "VANISHED", "customer_id", "VANISHED", None, "run-again"),
+    ]

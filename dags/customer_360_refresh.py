@@ -50,13 +50,17 @@ the asset `customer_360/published`, which starts `campaign_exports`.
   the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_duplicates_plus_rejected`: rows
   arrived while the build ran, then a new run cures it, or the fact was changed by hand: run again with *Load all
   transactions again*. `Could not set lock on file`: another program has the DuckDB file open; close it.
+- A node of **dbt_build** is red: it failed, or the build ended before it was built; see the producer's log. A green one
+  has its SQL under *XCom*. Clearing one builds nothing.
 - **validate_<mart>**: a mart is not true. The log lists every check with what was observed and expected; all are in
-  `ops.validation_results`. A row count or total that moved too far and is right: run again with *Accept drift*.
-- **write_history**, **publish**, **drop_run_schemas**: the warehouse was not reachable; they are retried. Clear them to
-  try again.
+  `ops.validation_results` when **keep_validation_results** has run, which it does after the last validation, passed or
+  not. A row count or total that moved too far and is right: run again with *Accept drift*.
+- **keep_validation_results**, **write_history**, **publish**, **drop_run_schemas**: the warehouse was not reachable;
+  they are retried. Clear them to try again.
 - **as_of_date ... is not over yet**: the form or the partition key names today or a later date.
-- A task stays in *scheduled*: its pool is missing or full, `warehouse` or, for the build on Snowflake, `core_load`.
-  `warehouse` has 1 slot on DuckDB, so tasks wait for each other.
+- A task stays in *scheduled*: its pool is missing, full or too small, `warehouse` or, for the build on Snowflake,
+  `core_load`. `warehouse` has 8 slots; on DuckDB a task that writes takes all of them and waits for those that read.
+- The nodes of **dbt_build** stay in *deferred* after the build: no triggerer runs, or it has no room for more.
 """
 
 AS_OF_DATE = "{{ macros.customer_360.as_of_date(dag_run, params) }}"

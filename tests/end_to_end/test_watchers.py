@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from tests.deployment import Deployment
+import psutil
+import pytest
+
+from include.customer_360.settings import PROJECT_ROOT, Settings
+from local.sample import write_sample
+from tests.deployment import Deployment, deployed
+from tests.end_to_end.conftest import LAST_DAY
 
 PRODUCER = "dbt_build.dbt_producer_watcher"
 GROUP = "dbt_build."
@@ -105,3 +114,54 @@ def test_a_green_run_that_is_cleared_fails_and_leaves_the_marts(deployment: Depl
     assert set(watchers(deployment, run_id).values()) == {"failed"}
     assert deployment.tasks(run_id)["publish"] == "upstream_failed"
     assert deployment.published() == marts
+
+
+@pytest.fixture
+def quick_to_replace(tmp_path: Path) -> Iterator[Deployment]:
+    """A deployment of its own that takes a triggerer for dead after five seconds of silence."""
+    settings = Settings(
+        warehouse_file=tmp_path / "warehouse.duckdb", export_root=str(tmp_path / "exports"), _env_file=None
+    )
+    write_sample(settings.warehouse_file, customers=100, months=9, seed=42, as_of_date=LAST_DAY)
+    patience = {
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
+    }
+    with deployed(settings, patience) as deployment:
+        yield deployment
+
+
+def processes_of_triggerer(deployment: Deployment) -> list[psutil.Process]:
+    assert deployment.airflow.process
+    components = psutil.Process(deployment.airflow.process.pid).children()
+    [triggerer] = [each for each in components if Path(f"/proc/{each.pid}/fd/1").readlink().name == "triggerer.log"]
+    return [triggerer, *triggerer.children(recursive=True)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tells the triggerer from the other components by /proc")
+def test_watchers_outlive_their_triggerer(quick_to_replace: Deployment) -> None:
+    """A second triggerer takes the watchers while the first is held, and is killed in the middle of the build."""
+    deployment = quick_to_replace
+    first = processes_of_triggerer(deployment)
+    with ExitStack() as at_the_end:
+        for process in first:
+            at_the_end.callback(process.resume)
+            process.suspend()
+        second = subprocess.Popen(
+            [sys.executable, "-m", "airflow", "triggerer", "--skip-serve-logs"],
+            cwd=PROJECT_ROOT,
+            env=deployment.airflow.environment(int(deployment.airflow.url.rsplit(":", 1)[1])),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        at_the_end.callback(second.wait)
+        at_the_end.callback(second.kill)
+        run_id = deployment.start(as_of_date=LAST_DAY.isoformat())
+        wait_for_first_node(deployment, run_id)
+        for process in [psutil.Process(second.pid), *psutil.Process(second.pid).children(recursive=True)]:
+            process.kill()
+    waiting = [name for name, state in watchers(deployment, run_id).items() if state == "deferred"]
+    assert "customer_360_profile" in waiting
+
+    assert deployment.state(run_id) == "success", deployment.failures(run_id)
+    assert set(watchers(deployment, run_id).values()) == {"success"}

@@ -160,7 +160,6 @@ def watch_node(
     *,
     node: DbtNode,
     task_id: str,
-    task_args: dict[str, Any],
     dag: DAG,
     task_group: TaskGroup,
     **of_cosmos: Any,  # noqa: ANN401 - not needed
@@ -175,7 +174,8 @@ def watch_node(
         unique_id=node.unique_id,
         producer_task_id=whole_build.child_id(PRODUCER_WATCHER_TASK_ID),  # type: ignore[no-untyped-call]
         retries=0,
-        execution_timeout=task_args["execution_timeout"],
+        # Its build may wait for another run's.
+        execution_timeout=dag.dagrun_timeout,
         dag=dag,
         task_group=task_group,
     )

@@ -69,7 +69,6 @@ with DAG(
         )
     },
     default_args={
-        "pool": "warehouse",
         "retries": 2,
         "retry_delay": timedelta(minutes=2),
         "execution_timeout": timedelta(minutes=15),

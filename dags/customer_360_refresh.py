@@ -10,14 +10,20 @@ from typing import Any
 
 from airflow.sdk import DAG, CronPartitionTimetable, Param, TaskGroup, chain
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
-from cosmos.constants import ExecutionMode, LoadMode, TestBehavior
+from cosmos.constants import DbtResourceType, ExecutionMode, LoadMode, TestBehavior
 
 from include.customer_360.as_of_date import BUSINESS_TIME_ZONE
 from include.customer_360.catalog import MANIFEST, load_catalog
+from include.customer_360.connection import writer_slots
 from include.customer_360.operators.build import before_dbt_build
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
-from include.customer_360.operators.validate import ValidateMartOperator
-from include.customer_360.settings import DBT_PROJECT, TEMPLATE_FOLDERS, load_settings
+from include.customer_360.operators.validate import (
+    KeepValidationResultsOperator,
+    ValidateMartOperator,
+    ValidateSourcesOperator,
+)
+from include.customer_360.operators.watch import watch_node
+from include.customer_360.settings import DBT_PROJECT, POOL, TEMPLATE_FOLDERS, load_settings
 
 DOC = """
 ### customer_360_refresh
@@ -44,25 +50,29 @@ the asset `customer_360/published`, which starts `campaign_exports`.
   the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_superseded_plus_rejected`: rows
   arrived while the build ran, then a new run cures it, or the fact was changed by hand: run again with *Load all
   transactions again*. `Could not set lock on file`: another program has the DuckDB file open; close it.
+- A node of **dbt_build** is red: it failed, or the build ended before it was built; see the producer's log. A green one
+  has its SQL under *XCom*. Clearing one builds nothing.
 - **validate_<mart>**: a mart is not true. The log lists every check with what was observed and expected; all are in
-  `ops.validation_results`. A row count or total that moved too far and is right: run again with *Accept drift*.
-- **write_history**, **publish**, **drop_run_schemas**: the warehouse was not reachable; they are retried. Clear them to
-  try again.
+  `ops.validation_results` when **keep_validation_results** has run, which it does after the last validation, passed or
+  not. A row count or total that moved too far and is right: run again with *Accept drift*.
+- **keep_validation_results**, **write_history**, **publish**, **drop_run_schemas**: the warehouse was not reachable;
+  they are retried. Clear them to try again.
 - **as_of_date ... is not over yet**: the form or the partition key names today or a later date.
-- A task stays in *scheduled*: its pool is missing or full, `warehouse` or, for the build on Snowflake, `core_load`.
-  `warehouse` has 1 slot on DuckDB, so tasks wait for each other.
+- A task stays in *scheduled*: its pool is missing, full or too small, `warehouse` or, for the build on Snowflake,
+  `core_load`. `warehouse` has 8 slots; on DuckDB a task that writes takes all of them and waits for those that read.
+- The nodes of **dbt_build** stay in *deferred* after the build: no triggerer runs, or it has no room for more.
 """
 
 AS_OF_DATE = "{{ macros.customer_360.as_of_date(dag_run, params) }}"
 RUN_SCHEMA = "{{ macros.customer_360.run_schema(dag_run, params) }}"
 QUERY_TAG = "{{ macros.customer_360.query_tag(ti, dag_run, params) }}"
-RUN_SCOPE: dict[str, Any] = {"as_of_date": AS_OF_DATE, "run_schema": RUN_SCHEMA, "pool": "warehouse"}
+RUN_SCOPE: dict[str, Any] = {"as_of_date": AS_OF_DATE, "run_schema": RUN_SCHEMA}
 
 settings = load_settings()
 catalog = load_catalog()
 
-# One build, and so one load of core, at a time. On DuckDB pool warehouse has a single slot and sees to that too.
-BUILD_POOL = "warehouse" if settings.warehouse == "duckdb" else "core_load"
+# One build, and so one load of core, at a time. On DuckDB the build takes all of pool warehouse, to the same effect.
+BUILD_POOL = POOL if settings.warehouse == "duckdb" else "core_load"
 
 
 with DAG(
@@ -103,9 +113,9 @@ with DAG(
         ),
     },
 ):
-    validate_sources = ValidateMartOperator(
+    validate_sources = ValidateSourcesOperator(
         task_id="validate_sources",
-        mart="sources",
+        drift={measure: limits for mart in catalog.marts for measure, limits in mart.drift.items()},
         # On a laptop yesterday's sample is as good as today's.
         freshness_severity="warn" if settings.warehouse == "duckdb" else "error",
         **RUN_SCOPE,
@@ -133,6 +143,7 @@ with DAG(
             execution_mode=ExecutionMode.WATCHER,
             setup_operator_args={
                 "pool": BUILD_POOL,
+                "pool_slots": writer_slots(),
                 # Data tests run inside the build, so that a failed one stops what is downstream of its model.
                 "dbt_cmd_flags": ["--resource-type", "test", "--exclude", "tag:first_load_only"],
                 "full_refresh": "{{ params.full_refresh }}",
@@ -145,15 +156,15 @@ with DAG(
             normalize_task_id=lambda node: node.name,
             normalize_task_display_name=lambda node: node.name,
             test_behavior=TestBehavior.NONE,
+            node_converters=dict.fromkeys(
+                (DbtResourceType.MODEL, DbtResourceType.SEED, DbtResourceType.SNAPSHOT), watch_node
+            ),
             emit_datasets=False,
         ),
         operator_args={
             "append_env": True,
             "execution_timeout": timedelta(hours=2),
             "retries": 0,
-            "deferrable": False,
-            # Each look costs the API server as much as it costs the watcher.
-            "poke_interval": 3,
         },
     )
     with TaskGroup("validate_marts") as validate_marts:
@@ -166,9 +177,17 @@ with DAG(
                 **RUN_SCOPE,
             )
             dbt_build.tasks_map[f"model.customer_analytics.{mart.name}"] >> validation
+    keep_results = KeepValidationResultsOperator(
+        task_id="keep_validation_results",
+        validations=sorted(validate_marts.children),
+        trigger_rule="all_done",
+        **RUN_SCOPE,
+    )
     write_history = WriteHistoryOperator(task_id="write_history", **RUN_SCOPE)
     publish = PublishMartsOperator(task_id="publish", published=catalog.published, **RUN_SCOPE)
     drop_run_schemas = DropRunSchemasOperator(task_id="drop_run_schemas", trigger_rule="none_failed", **RUN_SCOPE)
 
     chain(validate_sources, dbt_build, write_history)
+    # Kept whatever they are; what follows needs each validation's success besides.
+    chain(validate_marts, keep_results, write_history)
     chain(validate_marts, write_history, publish, drop_run_schemas)

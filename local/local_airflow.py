@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 
-from include.customer_360.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
+from include.customer_360.settings import POOL, POOL_SLOTS, PROJECT_ROOT, Settings, SettingsError, load_settings
 from local.airflow_components import ADDRESS_IN_USE, HOME_MARKER, START_SCHEDULER, kill_all_of, last_lines
 from local.sample import ensure_sample
 from local.sources import WarehouseError
@@ -39,7 +39,6 @@ SECONDS_TO_STOP = 20
 UI_PORT = 8080
 # A run's date is the run's own, and without bytecode on disk every import takes twice as long.
 NOT_INHERITED = ("AIRFLOW_HOME", "AS_OF_DATE", "PYTHONDONTWRITEBYTECODE")
-POOL_SLOTS = {"duckdb": 1, "snowflake": 8}
 
 
 class LocalAirflowError(RuntimeError):
@@ -194,7 +193,6 @@ class LocalAirflow:
                 **({} if self.by_the_clock else {"max_dagruns_to_create_per_loop": 0}),
             },
             "dag_processor": {"min_file_process_interval": 86400, "refresh_interval": 86400},
-            "triggerer": {"capacity": 100},
             "cosmos": {
                 "enable_watcher_reliable_retry": False,
                 "enable_telemetry": False,
@@ -334,7 +332,7 @@ class LocalAirflow:
         pools: list[dict[str, Any]] = [
             {"name": name, "slots": slots, "description": description, "include_deferred": False}
             for name, slots, description in (
-                ("warehouse", POOL_SLOTS[self.settings.warehouse], "Tasks that open the warehouse"),
+                (POOL, POOL_SLOTS, "Tasks that open the warehouse"),
                 ("core_load", 1, "The load of core: one at a time"),
             )
         ]

@@ -76,14 +76,14 @@ class DagRunView:
         """Yield name, state and seconds of each step that finished since the last look, in order of finishing.
 
         The nodes of a dbt build are steps of their own, as dbt's structured log has them. The tasks that merely watch
-        them are left out, as long as they succeed.
+        them are left out, unless they fail.
         """
         for task in sorted(self.tasks, key=lambda task: task["end_date"] or "~"):
             step, state, operator = step_name(task), task["state"], task["operator_name"] or ""
             if operator == DBT_BUILD and state is not None and step not in self.shown:
                 yield from self.dbt_news(task)
             watches = operator.endswith("WatcherOperator") and operator != DBT_BUILD
-            quiet = state == "success" and (watches or operator == "EmptyOperator")
+            quiet = (watches and state != "failed") or (operator == "EmptyOperator" and state == "success")
             if state == "up_for_retry" and (attempt := f"{step} {task['try_number']}") not in self.shown:
                 self.shown.add(attempt)
                 yield step, "failed, will be tried again", task["duration"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-from include.customer_360.settings import load_settings
+from include.customer_360.settings import POOL_SLOTS, load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -20,6 +20,11 @@ PRIVATE_KEYS = ("private_key_content", "private_key_file")
 
 class WarehouseConnectionError(AirflowFailException):
     """The connection cannot be used; the message names all that is wrong with it and what to do. No retry helps."""
+
+
+def writer_slots() -> int:
+    """Return the slots of pool `warehouse` that a task takes which writes: on DuckDB all, it has the file alone."""
+    return POOL_SLOTS if load_settings().warehouse == "duckdb" else 1
 
 
 def warehouse_connection(conn_id: str = CONN_ID) -> Connection:

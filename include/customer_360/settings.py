@@ -17,6 +17,9 @@ DBT_PROJECT = PROJECT_ROOT / "include" / "dbt"
 SQL_TEMPLATES = PROJECT_ROOT / "include" / "sql"
 # Where templates look for files: the validations share a macro with the models.
 TEMPLATE_FOLDERS = [str(SQL_TEMPLATES), str(DBT_PROJECT / "macros")]
+POOL = "warehouse"
+POOL_SLOTS = 8
+"""The slots of pool `warehouse`: so many tasks have the warehouse open at once, on DuckDB as long as they only read."""
 
 
 class SettingsError(ValueError):

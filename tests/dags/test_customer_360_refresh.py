@@ -18,11 +18,20 @@ from airflow.timetables.base import TimeRestriction
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import MANIFEST, load_catalog
+from include.customer_360.operators.watch import DbtNodeWatcherOperator
 from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
 
 MARTS = tuple(mart.name for mart in load_catalog().marts)
 NEW_YORK = ZoneInfo("America/New_York")
 DAGS = PROJECT_ROOT / "dags"
+WRITERS = (
+    "validate_sources",
+    "dbt_build.dbt_producer_watcher",
+    "keep_validation_results",
+    "write_history",
+    "publish",
+    "drop_run_schemas",
+)
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +172,7 @@ def test_no_watcher_builds_its_node_again_without_tests(dag: DAG) -> None:
     watchers = {name: task for name, task in tasks.items() if not name.startswith("dbt_producer_watcher")}
     assert watchers.keys() == built
     assert {watcher.retries for watcher in watchers.values()} == {0}
+    assert {type(watcher) for watcher in watchers.values()} == {DbtNodeWatcherOperator}
 
 
 def test_history_is_written_only_after_the_whole_build(dag: DAG) -> None:
@@ -171,15 +181,28 @@ def test_history_is_written_only_after_the_whole_build(dag: DAG) -> None:
 
 
 def test_what_opens_the_warehouse_takes_a_slot(dag: DAG) -> None:
-    waiting = {task.task_id for task in dag.tasks if task.pool == "warehouse"}
-    assert waiting == {
-        "validate_sources",
-        "dbt_build.dbt_producer_watcher",
-        *(f"validate_marts.validate_{mart}" for mart in MARTS),
-        "write_history",
-        "publish",
-        "drop_run_schemas",
-    }
+    readers = {f"validate_marts.validate_{mart}" for mart in MARTS}
+    slots = {task.task_id: task.pool_slots for task in dag.tasks if task.pool == "warehouse"}
+    assert slots == dict.fromkeys(WRITERS, 8) | dict.fromkeys(readers, 1)
+
+
+def test_on_snowflake_every_task_takes_one_slot_and_the_build_the_only_one_of_its_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WAREHOUSE", "snowflake")
+    dag = DagBag(DAGS / "customer_360_refresh.py").dags["customer_360_refresh"]
+    assert {task.pool_slots for task in dag.tasks} == {1}
+    assert {task.task_id for task in dag.tasks if task.pool == "core_load"} == {"dbt_build.dbt_producer_watcher"}
+
+
+def test_results_are_kept_whatever_they_are_and_before_anything_is_written_for_readers(dag: DAG) -> None:
+    keep = dag.get_task("keep_validation_results")
+    validations = {f"validate_marts.validate_{mart}" for mart in MARTS}
+    assert keep.trigger_rule == "all_done"
+    assert keep.upstream_task_ids == validations == set(keep.validations)
+    # Kept is not passed: what comes after needs both.
+    assert validations | {"keep_validation_results"} <= dag.get_task("write_history").upstream_task_ids
+    assert dag.get_task("write_history").trigger_rule == "all_success"
 
 
 def test_every_validation_template_exists(dag: DAG) -> None:

@@ -85,6 +85,7 @@ def test_every_statement_of_a_run_is_tagged(on_snowflake: SnowflakeDeployment, g
         "validate_sources",
         "dbt_build.dbt_producer_watcher",
         *(f"validate_marts.validate_{mart}" for mart in MARTS),
+        "keep_validation_results",
         "write_history",
         "publish",
         "drop_run_schemas",

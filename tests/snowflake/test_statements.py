@@ -31,7 +31,11 @@ from include.customer_360.catalog import load_catalog
 from include.customer_360.operators.base import WarehouseOperator
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
-from include.customer_360.operators.validate import ValidateMartOperator
+from include.customer_360.operators.validate import (
+    KeepValidationResultsOperator,
+    ValidateMartOperator,
+    ValidateSourcesOperator,
+)
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, TEMPLATE_FOLDERS
 from tests.snowflake.account import SnowflakeAccount
 from tests.snowflake.conftest import RUN_SCHEMA
@@ -40,6 +44,7 @@ AS_OF_DATE = "2026-03-30"
 FACT = "fct_transactions"
 CATALOG = load_catalog()
 DRIFT = {mart.name: mart.drift for mart in CATALOG.marts}
+ALL_DRIFT = {measure: limits for mart in CATALOG.marts for measure, limits in mart.drift.items()}
 
 # Statements that the parser takes as they come, without reading them.
 UNREAD = (
@@ -480,7 +485,15 @@ def executed(operator: WarehouseOperator) -> list[str]:
         operator._read_audience(None)
     else:
         partitions = SimpleNamespace(add_partitions=lambda key: None)
-        operator.execute({"outlet_events": {PUBLISHED: partitions}})
+        handed_on = {
+            "dag_run_id": "run_1",
+            "mart": "metric_customer_ltv",
+            "rows": [
+                ["run_1", "metric_customer_ltv", AS_OF_DATE, RUN_SCHEMA, "check", "error", "1", "1", True, "2026-03-31"]
+            ],
+        }
+        ti = SimpleNamespace(xcom_push=lambda **_: None, xcom_pull=lambda **_: [handed_on])
+        operator.execute({"outlet_events": {PUBLISHED: partitions}, "ti": ti})
     return cursor.statements
 
 
@@ -498,7 +511,9 @@ def of_operators() -> list[str]:
         patch.setenv("WAREHOUSE", "snowflake")
         with DAG("statements", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
             operators: list[WarehouseOperator] = [
-                *map(validation, ("sources", *DRIFT)),
+                ValidateSourcesOperator(task_id="validate_sources", drift=ALL_DRIFT, **run),
+                *map(validation, DRIFT),
+                KeepValidationResultsOperator(task_id="keep", validations=list(DRIFT), **run),
                 WriteHistoryOperator(task_id="write_history", **run),
                 PublishMartsOperator(task_id="publish", published=CATALOG.published, **run),
                 DropRunSchemasOperator(task_id="drop_run_schemas", **run),

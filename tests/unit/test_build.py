@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.customer_360.operators.build import before_dbt_build, report_printed_events
+from include.customer_360.operators.build import NODES, before_dbt_build, report_finished_nodes
 from include.customer_360.settings import PROJECT_ROOT
 
 NODE = "model.customer_analytics.int_customers"
+BROKEN = "model.customer_analytics.customer_segments"
+AFTER_BROKEN = "model.customer_analytics.customer_360_profile"
 
 
 class TaskInstance:
@@ -23,7 +27,7 @@ class TaskInstance:
         self.pushed: list[tuple[str, Any]] = []
 
     def xcom_push(self, key: str, value: object) -> None:
-        self.pushed.append((key, value))
+        self.pushed.append((key, copy.deepcopy(value)))
 
     def xcom_pull(self, **_: object) -> None:
         return None
@@ -35,24 +39,54 @@ def producer() -> Any:  # noqa: ANN401 - Cosmos' operator
     return dags["customer_360_refresh"].get_task("dbt_build.dbt_producer_watcher")
 
 
-def event(level: str, name: str, node_status: str) -> str:
+def event(level: str, name: str, unique_id: str, node_status: str) -> str:
     """Return an event as dbt hands it to its callbacks."""
-    node_info = {"unique_id": NODE, "node_status": node_status, "resource_type": "model"}
+    node_info = {
+        "unique_id": unique_id,
+        "node_status": node_status,
+        "resource_type": unique_id.split(".")[0],
+        "node_path": f"intermediate/{unique_id.split('.')[-1]}.sql",
+    }
     return json.dumps({"info": {"name": name, "level": level, "msg": name}, "data": {"node_info": node_info}})
 
 
-def test_a_printed_event_is_reported_and_a_debug_event_is_not(producer: Any) -> None:  # noqa: ANN401
-    report_printed_events(producer)
+def reported(producer: Any, folder: Path, *events: str) -> list[tuple[str, Any]]:  # noqa: ANN401
+    """Return what a build in `folder` that has these events pushes."""
+    report_finished_nodes(producer)
     parse = producer._make_parse_callable()
     task_instance = TaskInstance()
+    for each in events:
+        parse(each, {"context": {"ti": task_instance}, "project_dir": str(folder)})
+    return task_instance.pushed
 
-    parse(event("debug", "NodeStart", "started"), {"context": {"ti": task_instance}})
-    assert task_instance.pushed == []
 
-    parse(event("info", "LogModelResult", "success"), {"context": {"ti": task_instance}})
-    assert task_instance.pushed == [
-        ("model__customer_analytics__int_customers_status", {"status": "success", "outlet_uris": []})
-    ]
+def test_each_finished_node_is_reported_once_beside_those_before_it(producer: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    pushed = reported(
+        producer,
+        tmp_path,
+        event("info", "LogStartLine", NODE, "started"),
+        event("debug", "NodeFinished", NODE, "success"),
+        event("info", "LogModelResult", NODE, "success"),
+        event("error", "LogModelResult", BROKEN, "error"),
+        event("info", "SkippingDetails", AFTER_BROKEN, "skipped"),
+    )
+    success = {NODE: {"status": "success", "message": "LogModelResult"}}
+    error = success | {BROKEN: {"status": "error", "message": "LogModelResult"}}
+    skipped = error | {AFTER_BROKEN: {"status": "skipped", "message": "SkippingDetails"}}
+    assert pushed == [(NODES, success), (NODES, error), (NODES, skipped)]
+
+
+def test_a_data_test_is_no_node_to_watch(producer: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    of_test = event("error", "LogTestResult", "test.customer_analytics.unique_int_customers", "fail")
+    assert reported(producer, tmp_path, of_test) == []
+
+
+def test_the_sql_of_a_finished_model_is_kept_for_people(producer: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    compiled = tmp_path / "target/compiled/customer_analytics/models/intermediate/int_customers.sql"
+    compiled.parent.mkdir(parents=True)
+    compiled.write_text("select 1\n")
+    pushed = reported(producer, tmp_path, event("info", "LogModelResult", NODE, "success"))
+    assert pushed[1:] == [("model__customer_analytics__int_customers_compiled_sql", "select 1")]
 
 
 def test_a_second_try_is_refused_with_the_way_to_run_the_date_again(producer: Any) -> None:  # noqa: ANN401

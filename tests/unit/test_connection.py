@@ -17,7 +17,7 @@ from include.customer_360.connection import (
     query_tag,
     warehouse_connection,
 )
-from include.customer_360.operators.validate import ValidateMartOperator
+from include.customer_360.operators.validate import ValidateSourcesOperator
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT
 
 EXTRA = {
@@ -66,9 +66,7 @@ def test_all_that_is_missing_is_named_at_once(connect) -> None:  # noqa: ANN001
 
 def test_the_first_task_fails_for_good_on_such_a_connection(connect) -> None:  # noqa: ANN001
     connect("snowflake", conn_type="snowflake", login="customer_360_airflow", extra=EXTRA | {"role": ""})
-    operator = ValidateMartOperator(
-        task_id="validate_sources", mart="sources", run_schema="marts_run_1", as_of_date="2026-03-31"
-    )
+    operator = ValidateSourcesOperator(task_id="validate_sources", run_schema="marts_run_1", as_of_date="2026-03-31")
     with pytest.raises(AirflowFailException, match="'warehouse' lacks role"):
         operator.execute({})
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
 
-from include.customer_360.settings import PROJECT_ROOT, Settings
+from include.customer_360.settings import POOL, POOL_SLOTS, PROJECT_ROOT, Settings
 
 
 def text(path: str) -> str:
@@ -217,3 +217,8 @@ def test_the_example_names_every_pool_that_the_dags_use(monkeypatch: pytest.Monk
     used = {task.pool for dag in bag.dags.values() for task in dag.tasks} - {"default_pool"}
     assert "warehouse" in used
     assert used <= {pool["pool_name"] for pool in example_settings()["pools"]}
+
+
+def test_the_example_gives_pool_warehouse_what_a_writer_takes() -> None:
+    slots = {pool["pool_name"]: pool["pool_slot"] for pool in example_settings()["pools"]}
+    assert slots == {POOL: POOL_SLOTS, "core_load": 1}

@@ -51,6 +51,15 @@ def test_skipped_and_failed_tasks_are_news_and_those_behind_a_failed_one_are_not
     assert list(run.news()) == [("publish", "skipped", 0.5), ("write_history", "failed", 0.5)]
 
 
+def test_the_nodes_of_a_build_that_never_started_are_no_news(run: DagRunView) -> None:
+    run.tasks = [
+        task("validate_sources", "failed", end_date="2026-04-01T07:01:00Z", duration=0.5),
+        task("dbt_build.models.core.dim_date", "skipped", "DbtNodeWatcherOperator", end_date="2026-04-01T07:02:00Z"),
+    ]
+
+    assert list(run.news()) == [("validate_sources", "failed", 0.5)]
+
+
 def test_each_attempt_that_will_be_followed_by_another_is_news(run: DagRunView) -> None:
     run.tasks = [task("publish", "up_for_retry", duration=1.0)]
     first, again = list(run.news()), list(run.news())
@@ -78,7 +87,7 @@ BUILD = task("dbt_build.dbt_producer_watcher", "running", "DbtProducerWatcherOpe
 
 
 def test_nodes_of_a_dbt_build_are_news_once_with_the_seconds_that_dbt_took(run: DagRunView) -> None:
-    watcher = task("dbt_build.models.core.dim_customer", "success", "DbtRunWatcherOperator", duration=9.0)
+    watcher = task("dbt_build.models.core.dim_customer", "success", "DbtNodeWatcherOperator", duration=9.0)
     events = [
         {"info": {"name": "MainReportVersion"}, "data": {"version": "=1.11.16"}},
         started("dim_customer"),

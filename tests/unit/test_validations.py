@@ -6,20 +6,24 @@ import datetime
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.customer_360.catalog import load_catalog
 from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.operators.validate import (
+    RESULTS,
+    KeepValidationResultsOperator,
     ValidateMartOperator,
+    ValidateOperator,
+    ValidateSourcesOperator,
     ValidationFailed,
     ValidationNotRun,
 )
@@ -464,7 +468,7 @@ SHIFTS = [
 @pytest.fixture(scope="module")
 def built_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = build_warehouse(tmp_path_factory.mktemp("validations"))
-    execute_in(file, *rendered(LTV).ops_tables.split(";"))
+    execute_in(file, *rendered("sources", drift=DRIFT[LTV]).ops_tables.split(";"))
     return file
 
 
@@ -499,7 +503,7 @@ def checks_of(
     """Return (severity, observed, expected, passed) by check_name."""
     operator = rendered(mart, **arguments)
     # What a mart watches becomes a column of ops.publications.
-    for statement in operator.ops_tables.split(";"):
+    for statement in rendered("sources", drift=operator.drift).ops_tables.split(";"):
         connection.execute(statement)
     rows = connection.execute(operator.sql).fetchall()
     checks = {row[0]: row[1:] for row in rows}
@@ -674,17 +678,51 @@ def stored_results(file: Path, columns: str, condition: str = "true") -> list[tu
         ).fetchall()
 
 
-def rendered(mart: str, **arguments: object) -> ValidateMartOperator:
+class TaskInstance:
+    """Stands for the task instances of one run: their XComs, by task_id and key, as JSON keeps them."""
+
+    def __init__(self) -> None:
+        self.xcoms: dict[tuple[str, str], Any] = {}
+        self.task_id = ""
+
+    def xcom_push(self, key: str, value: object) -> None:
+        self.xcoms[self.task_id, key] = json.loads(json.dumps(value))
+
+    def xcom_pull(self, task_ids: Sequence[str], key: str, map_indexes: int) -> list[Any]:
+        assert map_indexes == -1
+        return [self.xcoms.get((task_id, key)) for task_id in task_ids]
+
+
+def rendered(mart: str, **arguments: object) -> ValidateOperator:
     settings = {"run_schema": RUN_SCHEMA, "as_of_date": AS_OF_DATE, "drift": DRIFT.get(mart)} | arguments
     with DAG("refresh", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
-        operator = ValidateMartOperator(task_id=f"validate_{mart}", mart=mart, **settings)
+        operator = (
+            ValidateSourcesOperator(task_id="validate_sources", **settings)
+            if mart == "sources"
+            else ValidateMartOperator(task_id=f"validate_{mart}", mart=mart, **settings)
+        )
     operator.resolve_template_files()
     operator.render_template_fields({"run_id": "run_1", "params": {"accept_drift": True}})
     return operator
 
 
-def validate(mart: str, **arguments: object) -> dict[str, int]:
-    return rendered(mart, **arguments).execute({})
+def validate(mart: str, ti: TaskInstance | None = None, **arguments: object) -> dict[str, int]:
+    """Validate as the task does; what it hands on goes to `ti`."""
+    ti = ti or TaskInstance()
+    ti.task_id = f"validate_{mart}"
+    return rendered(mart, **arguments).execute({"ti": ti})
+
+
+def keep(ti: TaskInstance, *marts: str, dag_run_id: str = "run_1") -> dict[str, int]:
+    """Keep what the validations of these marts have handed on."""
+    operator = KeepValidationResultsOperator(
+        task_id="keep_validation_results",
+        validations=[f"validate_{mart}" for mart in marts],
+        run_schema=RUN_SCHEMA,
+        as_of_date=AS_OF_DATE,
+        dag_run_id=dag_run_id,
+    )
+    return operator.execute({"ti": ti})
 
 
 def test_operator_renders_the_template_with_its_own_rendered_fields() -> None:
@@ -705,12 +743,15 @@ def test_operator_renders_the_template_with_its_own_rendered_fields() -> None:
     ]
 
 
-def test_operator_returns_and_keeps_every_result(warehouse: Path) -> None:
+def test_operator_returns_its_counts_and_every_result_is_kept(warehouse: Path) -> None:
     before = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    ti = TaskInstance()
 
-    counts = validate(LTV)
+    counts = validate(LTV, ti)
+    kept = keep(ti, LTV)
 
     assert counts == {"passed": 11, "warned": 0, "failed": 0}
+    assert kept == {LTV: 11}
     assert stored_results(warehouse, "distinct dag_run_id, mart, as_of_date, run_schema, severity, passed") == [
         ("run_1", LTV, datetime.date(2026, 3, 15), RUN_SCHEMA, "error", True)
     ]
@@ -721,22 +762,66 @@ def test_operator_returns_and_keeps_every_result(warehouse: Path) -> None:
     assert before <= first == last <= datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
 
 
-def test_operator_creates_the_tables_it_needs(warehouse: Path) -> None:
+def test_a_marts_validation_can_write_nothing(warehouse: Path) -> None:
+    with (
+        closing(rendered(LTV).get_db_hook().get_conn()) as connection,
+        pytest.raises(duckdb.InvalidInputException, match="read-only"),
+    ):
+        connection.execute("create schema written")
+
+
+def test_the_sources_validation_makes_the_tables_that_all_need_and_keeps_its_results(warehouse: Path) -> None:
     execute_in(warehouse, "drop schema ops cascade")
+    points = load_catalog().marts[0].drift | {"points": next(iter(DRIFT[LTV].values()))}
 
-    validate(LTV)
+    validate("sources", drift=points)
 
-    assert len(stored_results(warehouse, "check_name")) == 11
+    assert stored_results(warehouse, "mart, passed") == [("sources", True)] * 3
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        assert connection.execute("select points from ops.publications").fetchall() == []
 
 
-def test_rerun_replaces_the_results_of_its_run_and_mart_only(warehouse: Path) -> None:
-    validate(LTV, dag_run_id="run_0")
-    validate(ATV)
-    validate(LTV)
+def test_failed_sources_are_kept(warehouse: Path) -> None:
+    execute_in(warehouse, "delete from raw.customers")
+
+    with pytest.raises(ValidationFailed, match=r"0 rows in raw\.customers"):
+        validate("sources", drift={})
+
+    assert stored_results(warehouse, "check_name", "not passed") == [("sources_customers_not_empty",)]
+
+
+def test_results_are_kept_when_one_validation_failed_and_one_did_not_run(warehouse: Path) -> None:
+    execute_in(
+        warehouse, update(LTV, "total_transactions = 2", "STABLE"), f"drop table {RUN_SCHEMA}.customer_360_profile"
+    )
+    ti = TaskInstance()
+    with pytest.raises(ValidationFailed):
+        validate(LTV, ti)
+    with pytest.raises(ValidationNotRun):
+        validate(PROFILE, ti)
+    validate(MOM, ti)
+
+    assert keep(ti, LTV, PROFILE, MOM) == {LTV: 11, MOM: 12}
+    assert stored_results(warehouse, "mart, check_name", "not passed") == [(LTV, "ltv_total_transactions_reconciles")]
+
+
+def test_without_any_result_there_is_nothing_to_keep(warehouse: Path) -> None:
+    with pytest.raises(AirflowSkipException, match="No validation ran"):
+        keep(TaskInstance(), LTV, MOM)
+
+
+def test_a_second_try_replaces_the_results_of_its_run_and_mart_only(warehouse: Path) -> None:
+    earlier, ti = TaskInstance(), TaskInstance()
+    validate(LTV, earlier, dag_run_id="run_0")
+    keep(earlier, LTV, dag_run_id="run_0")
+    validate(ATV, ti)
+    validate(LTV, ti)
+    keep(ti, ATV, LTV)
     execute_in(warehouse, update(LTV, "lifetime_value = 0", "STABLE"))
 
     with pytest.raises(ValidationFailed):
-        validate(LTV)
+        validate(LTV, ti)
+    keep(ti, ATV, LTV)
 
     assert stored_results(warehouse, "dag_run_id, mart, check_name", "not passed") == [
         ("run_1", LTV, "ltv_avg_spend_per_day_recomputes"),
@@ -747,6 +832,18 @@ def test_rerun_replaces_the_results_of_its_run_and_mart_only(warehouse: Path) ->
         ("run_1", ATV, 10),
         ("run_1", LTV, 11),
     ]
+
+
+def test_a_second_try_that_was_killed_leaves_the_results_of_the_first(warehouse: Path) -> None:
+    ti = TaskInstance()
+    validate(LTV, ti)
+    validate(ATV, ti)
+    keep(ti, LTV, ATV)
+    del ti.xcoms[f"validate_{LTV}", RESULTS]
+
+    keep(ti, LTV, ATV)
+
+    assert stored_results(warehouse, "mart, count(*)", "true group by all") == [(ATV, 10), (LTV, 11)]
 
 
 def test_failure_names_mart_schema_check_observed_expected_and_next_step(warehouse: Path) -> None:
@@ -771,7 +868,9 @@ def test_failed_validation_is_not_retried() -> None:
 def test_failed_warning_is_kept_and_does_not_fail(warehouse: Path) -> None:
     execute_in(warehouse, publication(LTV, 500, TOTAL_SPEND))
 
-    counts = validate(LTV, drift_severity="warn")
+    ti = TaskInstance()
+    counts = validate(LTV, ti, drift_severity="warn")
+    keep(ti, LTV)
 
     assert counts == {"passed": 10, "warned": 1, "failed": 0}
     assert stored_results(warehouse, "check_name, severity", "not passed") == [("ltv_row_count_near_published", "warn")]
@@ -829,4 +928,4 @@ def test_what_is_not_clearly_passed_fails(warehouse: Path, sql: str, message: st
     operator.sql = sql
 
     with pytest.raises(ValidationFailed, match=message):
-        operator.execute(SimpleNamespace())
+        operator.execute({"ti": TaskInstance()})

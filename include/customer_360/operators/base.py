@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.sql.operators.sql import BaseSQLOperator
 
-from include.customer_360.connection import CONN_ID, query_tag, warehouse_connection
+from include.customer_360.connection import CONN_ID, query_tag, warehouse_connection, writer_slots
+from include.customer_360.settings import POOL
 
 if TYPE_CHECKING:
     import jinja2
@@ -22,7 +23,8 @@ class WarehouseOperator(BaseSQLOperator):
     """Base of the operators that open the warehouse.
 
     The connection is checked before it is used, and on Snowflake every statement is tagged with dag, run, task and
-    as_of_date.
+    as_of_date. DuckDB lets several processes read a file, or one write: an operator that only reads says so by
+    `reads_only` and takes one slot of pool `warehouse`; one that writes takes all of them.
 
     A template of include/sql may use what Airflow gives every template, and by their bare names the operator's own
     values that `sql_names` lists, rendered already: `as_of_date` and `dag_run_id` here; a subclass adds its own.
@@ -36,6 +38,7 @@ class WarehouseOperator(BaseSQLOperator):
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
     sql_names: Sequence[str] = ("as_of_date", "dag_run_id")
+    reads_only: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -45,7 +48,7 @@ class WarehouseOperator(BaseSQLOperator):
         conn_id: str = CONN_ID,
         **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
     ) -> None:
-        super().__init__(conn_id=conn_id, **kwargs)
+        super().__init__(conn_id=conn_id, pool=POOL, pool_slots=1 if self.reads_only else writer_slots(), **kwargs)
         self.as_of_date = as_of_date
         self.dag_run_id = dag_run_id
 
@@ -72,7 +75,8 @@ class WarehouseOperator(BaseSQLOperator):
     def hook_options(self, connection: Connection) -> dict[str, Any]:
         """Return what the hook is opened with besides what the connection says."""
         if connection.conn_type != "snowflake":
-            return {}
+            # DuckDB would also create a file that is missing.
+            return {"read_only": True} if self.reads_only else {}
         tag = query_tag(self.dag_id, self.dag_run_id, self.task_id, self.as_of_date)
         return {"session_parameters": {**(connection.extra_dejson.get("session_parameters") or {}), "QUERY_TAG": tag}}
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
+from cosmos.operators._watcher.base import _log_dbt_msg, store_compiled_sql_for_model
 
 from include.customer_360.connection import dbt_environment, warehouse_connection
 
@@ -15,15 +17,20 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from cosmos.operators.watcher import DbtProducerWatcherOperator
 
+NODES = "dbt_nodes"
+"""The producer's XCom of its finished nodes: status and message, by unique_id."""
+NODE_RESULTS = ("LogModelResult", "LogSeedResult", "LogSnapshotResult", "SkippingDetails", "LogSkipBecauseError")
+"""dbt's events with which a node is finished; those of a data test are not among them."""
+
 
 def before_dbt_build(context: Context) -> None:
-    """Refuse a second try, hand dbt its credentials, and report what dbt prints instead of all that it traces.
+    """Refuse a second try, hand dbt its credentials, and report what the watchers ask for.
 
     :raises AirflowFailException: on every try but the first, or when connection `warehouse` cannot be used.
     """
     refuse_second_try(context)
     hand_over_credentials(context["task"])
-    report_printed_events(context["task"])
+    report_finished_nodes(context["task"])
 
 
 def refuse_second_try(context: Context) -> None:
@@ -52,21 +59,37 @@ def hand_over_credentials(producer: DbtProducerWatcherOperator) -> None:
         producer.env = {**(producer.env or {}), **dbt_environment(connection)}
 
 
-def report_printed_events(producer: DbtProducerWatcherOperator) -> None:
-    """Leave dbt's debug events out of what the producer writes to XCom: dbt waits for every write.
+def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:
+    """Have the producer report its finished nodes by one XCom, NODES, instead of by several for each event of dbt's.
 
-    With dbt as a subprocess Cosmos sees the other events only, and needs no more; in this process dbt hands it all,
-    six writes a node.
+    dbt waits for every write, and one look at one XCom tells all watchers where the build is. What dbt prints goes to
+    the log as before, and the SQL of each finished model to an XCom of its own, for people.
     """
-    make_parser = producer._make_parse_callable
 
-    def make_parser_of_printed_events() -> Callable[[str, Any], None]:
-        parse = make_parser()
+    def make_parser() -> Callable[[str, Any], None]:
+        nodes: dict[str, dict[str, str]] = {}
+        reporting = threading.Lock()
 
-        def parse_printed_event(line: str, extra: Any) -> None:  # noqa: ANN401 - as in Cosmos
-            if json.loads(line)["info"]["level"] != "debug":
-                parse(line, extra)
+        def parse(line: str, extra: Any) -> None:  # noqa: ANN401 - as in Cosmos
+            event = json.loads(line)
+            if event["info"]["level"] == "debug":
+                return
+            _log_dbt_msg(event)
+            node = event.get("data", {}).get("node_info", {})
+            if event["info"]["name"] not in NODE_RESULTS:
+                return
+            # dbt's threads finish nodes at the same time.
+            with reporting:
+                nodes[node["unique_id"]] = {"status": node["node_status"], "message": event["info"]["msg"]}
+                extra["context"]["ti"].xcom_push(key=NODES, value=nodes)
+                store_compiled_sql_for_model(
+                    extra["context"]["ti"],
+                    extra["project_dir"],
+                    node["unique_id"],
+                    node["node_path"],
+                    node["resource_type"],
+                )
 
-        return parse_printed_event
+        return parse
 
-    producer._make_parse_callable = make_parser_of_printed_events
+    producer._make_parse_callable = make_parser

@@ -46,6 +46,7 @@ class ExportAudienceOperator(WarehouseOperator):
 
     template_fields: Sequence[str] = (*WarehouseOperator.template_fields, "export_root", "sql")
     sql_names: Sequence[str] = (*WarehouseOperator.sql_names, "campaign")
+    reads_only = True
 
     def __init__(
         self,
@@ -61,11 +62,9 @@ class ExportAudienceOperator(WarehouseOperator):
         self.sql = campaign.template
 
     def hook_options(self, connection: Connection) -> dict[str, Any]:
-        """Return what the hook is opened with: for reading only."""
-        # DuckDB would otherwise create a missing warehouse.
-        snowflake = connection.conn_type == "snowflake"
-        reading: dict[str, Any] = {**export_session(connection)} if snowflake else {"read_only": True}
-        return {**super().hook_options(connection), **reading}
+        """Return what the hook is opened with: on Snowflake with what exports read with."""
+        options = super().hook_options(connection)
+        return {**options, **export_session(connection)} if connection.conn_type == "snowflake" else options
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the audience; returns the manifest and the path of the CSV."""

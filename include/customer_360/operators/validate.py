@@ -1,4 +1,4 @@
-"""Holds a mart of one run against what it was made from, before anyone reads it."""
+"""Holds the sources, and each mart of one run against what it was made from, before anyone reads it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.sql.operators.sql import SQLCheckResult
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.operators.base import RunSchemaOperator
 
 if TYPE_CHECKING:
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
     from airflow.sdk import Context
 
     from include.customer_360.catalog import DriftLimits
@@ -30,6 +31,9 @@ RESULT_COLUMNS = (
     "passed",
     "checked_at",
 )
+RESULTS = "validation_results"
+Result = tuple[Any, ...]
+"""One check's row of ops.validation_results, in the order of RESULT_COLUMNS."""
 
 
 class ValidationFailed(AirflowFailException):
@@ -40,8 +44,8 @@ class ValidationNotRun(AirflowException):
     """The validation SQL could not be executed, for example because the run's schema is gone."""
 
 
-class ValidateMartOperator(RunSchemaOperator):
-    """Run `validations/<mart>.sql`, log its checks, keep them in ops.validation_results, fail on a failed error check.
+class ValidateOperator(RunSchemaOperator):
+    """Run `validations/<mart>.sql`, log its checks, hand on their results, and fail on a failed error check.
 
     The SQL returns one row per check: check_name, severity (`error` or `warn`), observed, expected, passed. Its
     template may also use `mart`, `drift`, `drift_severity`, `freshness_severity` and `vars`, those of the dbt project.
@@ -51,14 +55,13 @@ class ValidateMartOperator(RunSchemaOperator):
     :param drift: its limits per measure, as its yml gives them.
     :param drift_severity: `error` or `warn`, for a measure that moved too far against what is published.
     :param freshness_severity: `error` or `warn`, for sources older than as_of_date.
-    :param dag_run_id: the run under which the results are kept; the same run's earlier results are replaced.
+    :param dag_run_id: the run under which the results are kept.
     """
 
     template_fields: Sequence[str] = (
         *RunSchemaOperator.template_fields,
         "drift_severity",
         "freshness_severity",
-        "ops_tables",
         "sql",
     )
     sql_names: Sequence[str] = (
@@ -85,13 +88,19 @@ class ValidateMartOperator(RunSchemaOperator):
         self.drift = drift or {}
         self.drift_severity = drift_severity
         self.freshness_severity = freshness_severity
-        self.ops_tables = "publish/ops_tables.sql"
         self.sql = f"validations/{mart}.sql"
 
     @property
     def vars(self) -> Mapping[str, int | str]:
         """The vars of the dbt project, by name. No attribute: an operator is copied, and they cannot be."""
         return dbt_vars()
+
+    def prepare(self, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
+        """Make what the checks read besides what a run builds: nothing."""
+
+    def hand_on(self, results: Sequence[Result], context: Context, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
+        """See to it that the results get into ops.validation_results, the failed ones too."""
+        raise NotImplementedError
 
     def execute(self, context: Context) -> dict[str, int]:
         """Run the checks.
@@ -101,10 +110,15 @@ class ValidateMartOperator(RunSchemaOperator):
         """
         hook = self.get_db_hook()
         with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
-            for statement in hook.split_sql_string(self.ops_tables):
-                cursor.execute(statement)
+            self.prepare(cursor, hook)
             self.check_results = self._run_checks(cursor)
-            self._keep_results(cursor, hook.placeholder)
+            checked_at = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+            run = (self.dag_run_id, self.mart, datetime.date.fromisoformat(self.as_of_date), self.run_schema)
+            rows = [
+                (*run, check.name, check.severity, check.actual, check.expected, check.success, checked_at)
+                for check in self.check_results
+            ]
+            self.hand_on(rows, context, cursor, hook)
 
         failed = [check for check in self.check_results if not check.success and check.severity != "warn"]
         warned = [check for check in self.check_results if not check.success and check.severity == "warn"]
@@ -150,26 +164,6 @@ class ValidateMartOperator(RunSchemaOperator):
             for check_name, severity, observed, expected, passed in rows
         ]
 
-    def _keep_results(self, cursor: Any, placeholder: str) -> None:  # noqa: ANN401 - DB-API
-        checked_at = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-        run = (self.dag_run_id, self.mart, datetime.date.fromisoformat(self.as_of_date), self.run_schema)
-        rows = [
-            (*run, check.name, check.severity, check.actual, check.expected, check.success, checked_at)
-            for check in self.check_results
-        ]
-        cursor.execute("begin")
-        cursor.execute(
-            f"delete from ops.validation_results where dag_run_id = {placeholder} and mart = {placeholder}",
-            (self.dag_run_id, self.mart),
-        )
-        if rows:
-            cursor.executemany(
-                f"insert into ops.validation_results ({', '.join(RESULT_COLUMNS)}) "
-                f"values ({', '.join([placeholder] * len(RESULT_COLUMNS))})",
-                rows,
-            )
-        cursor.execute("commit")
-
     def _what_failed(self, failed: list[SQLCheckResult]) -> str:
         checks = "\n".join(f"- {check.name}: observed {check.actual}; expected {check.expected}" for check in failed)
         return (
@@ -179,6 +173,106 @@ class ValidateMartOperator(RunSchemaOperator):
             f"source or the model, then start a new run for as_of_date {self.as_of_date}. If another run loaded core "
             "meanwhile, a new run is enough; a wanted change of size goes through with accept_drift."
         )
+
+
+class ValidateSourcesOperator(ValidateOperator):
+    """Check the sources, with `validations/sources.sql`, and keep the results itself: what comes after may never run.
+
+    It is the first of a run to open the warehouse, and makes the tables of schema ops that the others read and fill.
+
+    :param drift: the measures of all marts; each gets a column in ops.publications.
+    """
+
+    template_fields: Sequence[str] = (*ValidateOperator.template_fields, "ops_tables")
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to ValidateOperator
+        super().__init__(mart="sources", **kwargs)
+        self.ops_tables = "publish/ops_tables.sql"
+
+    def prepare(self, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
+        """Make the tables of schema ops."""
+        for statement in hook.split_sql_string(self.ops_tables):
+            cursor.execute(statement)
+
+    def hand_on(self, results: Sequence[Result], context: Context, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
+        """Keep the results."""
+        keep_results(cursor, hook.placeholder, {(self.dag_run_id, self.mart): results})
+
+
+class ValidateMartOperator(ValidateOperator):
+    """Check one mart, reading only, so that the validations of all marts run side by side.
+
+    The results are this task's XCom RESULTS, pushed before a failed check fails the task, for
+    KeepValidationResultsOperator to write.
+    """
+
+    reads_only = True
+
+    def hand_on(self, results: Sequence[Result], context: Context, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
+        """Push the results, one list per check in the order of RESULT_COLUMNS, dates and times in ISO format."""
+        rows = [
+            [value.isoformat() if isinstance(value, datetime.date) else value for value in result] for result in results
+        ]
+        context["ti"].xcom_push(key=RESULTS, value={"dag_run_id": self.dag_run_id, "mart": self.mart, "rows": rows})
+
+
+class KeepValidationResultsOperator(RunSchemaOperator):
+    """Write the results of this run's validations to ops.validation_results, in one transaction, whatever they are.
+
+    A validation that has none, because it did not run or was killed, leaves what an earlier try of it left.
+    Returns (XCom) the number of checks per mart.
+
+    :param validations: the task_ids of the ValidateMartOperators.
+    """
+
+    def __init__(self, *, validations: Sequence[str], **kwargs: Any) -> None:  # noqa: ANN401 - passed on to RunSchemaOperator
+        super().__init__(**kwargs)
+        self.validations = validations
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Keep them.
+
+        :raises AirflowSkipException: when there are none.
+        """
+        handed_on = context["ti"].xcom_pull(task_ids=self.validations, key=RESULTS, map_indexes=-1)
+        results = {
+            (validation["dag_run_id"], validation["mart"]): [_result(row) for row in validation["rows"]]
+            for validation in handed_on
+            if validation
+        }
+        if not results:
+            raise AirflowSkipException("No validation ran: there is nothing to keep.")
+        hook = self.get_db_hook()
+        with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+            keep_results(cursor, hook.placeholder, results)
+        return {mart: len(rows) for (_, mart), rows in results.items()}
+
+
+def _result(row: Sequence[Any]) -> Result:
+    values = dict(zip(RESULT_COLUMNS, row, strict=True))
+    values["as_of_date"] = datetime.date.fromisoformat(values["as_of_date"])
+    values["checked_at"] = datetime.datetime.fromisoformat(values["checked_at"])
+    return tuple(values.values())
+
+
+def keep_results(cursor: Any, placeholder: str, results: Mapping[tuple[str, str], Sequence[Result]]) -> None:  # noqa: ANN401 - DB-API
+    """Put results into ops.validation_results, in place of those that the same run has of the same mart.
+
+    :param results: by dag_run_id and mart.
+    """
+    cursor.execute("begin")
+    for of_mart in results:
+        cursor.execute(
+            f"delete from ops.validation_results where dag_run_id = {placeholder} and mart = {placeholder}", of_mart
+        )
+    rows = [row for of_mart in results.values() for row in of_mart]
+    if rows:
+        cursor.executemany(
+            f"insert into ops.validation_results ({', '.join(RESULT_COLUMNS)}) "
+            f"values ({', '.join([placeholder] * len(RESULT_COLUMNS))})",
+            rows,
+        )
+    cursor.execute("commit")
 
 
 def _as_table(checks: list[SQLCheckResult]) -> str:

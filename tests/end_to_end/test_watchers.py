@@ -1,0 +1,167 @@
+"""What the tasks that watch the dbt build show when it does not go well; none of them builds anything itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+
+from include.customer_360.settings import PROJECT_ROOT, Settings
+from local.sample import write_sample
+from tests.deployment import Deployment, deployed
+from tests.end_to_end.conftest import LAST_DAY
+
+PRODUCER = "dbt_build.dbt_producer_watcher"
+GROUP = "dbt_build."
+
+
+def watchers(deployment: Deployment, run_id: str) -> dict[str, str]:
+    """Return the state of each watcher of a run, by its node's name."""
+    tasks = deployment.tasks(run_id).items()
+    return {
+        task_id.rpartition(".")[2]: state
+        for task_id, state in tasks
+        if task_id.startswith(GROUP) and not task_id.startswith(PRODUCER)
+    }
+
+
+def wait_for_first_node(deployment: Deployment, run_id: str) -> None:
+    """Wait until one node of the run's dbt build is built."""
+    deadline = time.monotonic() + 120
+    while "success" not in watchers(deployment, run_id).values():
+        assert time.monotonic() < deadline, deployment.tasks(run_id)
+        time.sleep(0.1)
+
+
+def producer_of(deployment: Deployment, run_id: str) -> dict:
+    path = f"dags/customer_360_refresh/dagRuns/{run_id}/taskInstances/{PRODUCER}"
+    return deployment.client.get(path).raise_for_status().json()
+
+
+def assert_nothing_is_published(deployment: Deployment, run_id: str, marts: dict[str, list[tuple]]) -> None:
+    assert deployment.tasks(run_id)["publish"] == "upstream_failed"
+    assert deployment.published() == marts
+    assert deployment.asset_events(run_id) == []
+
+
+def test_a_green_build_turns_every_watcher_green_and_shows_the_sql(deployment: Deployment, green: str) -> None:
+    assert set(watchers(deployment, green).values()) == {"success"}
+    path = f"dags/customer_360_refresh/dagRuns/{green}/taskInstances"
+    [profile] = [task for task in deployment.tasks(green) if task.endswith(".customer_360_profile")][:1]
+    sql = deployment.client.get(f"{path}/{profile}/xcomEntries/compiled_sql").raise_for_status().json()["value"]
+    assert "eligible_for_retention_campaign" in sql
+
+
+def test_when_the_build_is_killed_its_unbuilt_nodes_fail_and_nothing_builds_them(
+    deployment: Deployment, green: str
+) -> None:
+    marts = deployment.published()
+    run_id = deployment.start(as_of_date="2026-03-31")
+    wait_for_first_node(deployment, run_id)
+    os.kill(producer_of(deployment, run_id)["pid"], signal.SIGKILL)
+    assert deployment.state(run_id) == "failed"
+    assert deployment.tasks(run_id)[PRODUCER] == "failed"
+    states = watchers(deployment, run_id)
+    assert states["stg_customers"] == "success"
+    assert states["customer_360_history"] == "failed"
+    assert set(states.values()) == {"success", "failed"}
+    assert_nothing_is_published(deployment, run_id, marts)
+
+
+def test_a_build_that_somebody_marks_as_skipped_publishes_nothing(deployment: Deployment, green: str) -> None:
+    marts = deployment.published()
+    pool = {"name": "warehouse", "slots": 0, "include_deferred": False}
+    deployment.client.patch("pools/warehouse", json=pool, params={"update_mask": "slots"}).raise_for_status()
+    try:
+        run_id = deployment.start(as_of_date="2026-03-31")
+        while "deferred" not in watchers(deployment, run_id).values():
+            time.sleep(0.2)
+        path = f"dags/customer_360_refresh/dagRuns/{run_id}/taskInstances/{PRODUCER}"
+        deployment.client.patch(path, json={"new_state": "skipped"}).raise_for_status()
+    finally:
+        pool["slots"] = 8
+        deployment.client.patch("pools/warehouse", json=pool, params={"update_mask": "slots"}).raise_for_status()
+    assert deployment.state(run_id) == "failed"
+    assert set(watchers(deployment, run_id).values()) == {"failed"}
+    assert_nothing_is_published(deployment, run_id, marts)
+
+
+def test_a_failed_model_fails_its_watcher_and_those_of_what_is_made_of_it(deployment: Deployment, green: str) -> None:
+    marts = deployment.published()
+    deployment.query("alter table raw.customers rename column card_type to card")
+    run_id, state = deployment.run(as_of_date="2026-03-31")
+    assert state == "failed"
+    states = watchers(deployment, run_id)
+    assert (states["stg_customers"], states["dim_customer"], states["dim_date"]) == ("failed", "failed", "success")
+    assert_nothing_is_published(deployment, run_id, marts)
+
+
+def test_a_green_run_that_is_cleared_fails_and_leaves_the_marts(deployment: Deployment, green: str) -> None:
+    run_id, state = deployment.run(as_of_date="2026-03-30")
+    assert state == "success", deployment.failures(run_id)
+    marts = deployment.published()
+    cleared = {"dag_run_id": run_id, "dry_run": False, "only_failed": False, "reset_dag_runs": True}
+    deployment.client.post("dags/customer_360_refresh/clearTaskInstances", json=cleared).raise_for_status()
+    assert deployment.state(run_id) == "failed"
+    assert set(watchers(deployment, run_id).values()) == {"failed"}
+    assert deployment.tasks(run_id)["publish"] == "upstream_failed"
+    assert deployment.published() == marts
+
+
+@pytest.fixture
+def quick_to_replace(tmp_path: Path) -> Iterator[Deployment]:
+    """A deployment of its own that takes a triggerer for dead after five seconds of silence."""
+    settings = Settings(
+        warehouse_file=tmp_path / "warehouse.duckdb", export_root=str(tmp_path / "exports"), _env_file=None
+    )
+    write_sample(settings.warehouse_file, customers=100, months=9, seed=42, as_of_date=LAST_DAY)
+    patience = {
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
+    }
+    with deployed(settings, patience) as deployment:
+        yield deployment
+
+
+def processes_of_triggerer(deployment: Deployment) -> list[psutil.Process]:
+    assert deployment.airflow.process
+    components = psutil.Process(deployment.airflow.process.pid).children()
+    [triggerer] = [each for each in components if Path(f"/proc/{each.pid}/fd/1").readlink().name == "triggerer.log"]
+    return [triggerer, *triggerer.children(recursive=True)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tells the triggerer from the other components by /proc")
+def test_watchers_outlive_their_triggerer(quick_to_replace: Deployment) -> None:
+    """A second triggerer takes the watchers while the first is held, and is killed in the middle of the build."""
+    deployment = quick_to_replace
+    first = processes_of_triggerer(deployment)
+    with ExitStack() as at_the_end:
+        for process in first:
+            at_the_end.callback(process.resume)
+            process.suspend()
+        second = subprocess.Popen(
+            [sys.executable, "-m", "airflow", "triggerer", "--skip-serve-logs"],
+            cwd=PROJECT_ROOT,
+            env=deployment.airflow.environment(int(deployment.airflow.url.rsplit(":", 1)[1])),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        at_the_end.callback(second.wait)
+        at_the_end.callback(second.kill)
+        run_id = deployment.start(as_of_date=LAST_DAY.isoformat())
+        wait_for_first_node(deployment, run_id)
+        for process in [psutil.Process(second.pid), *psutil.Process(second.pid).children(recursive=True)]:
+            process.kill()
+    waiting = [name for name, state in watchers(deployment, run_id).items() if state == "deferred"]
+    assert "customer_360_profile" in waiting
+
+    assert deployment.state(run_id) == "success", deployment.failures(run_id)
+    assert set(watchers(deployment, run_id).values()) == {"success"}

@@ -66,6 +66,7 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 AS_OF_DATE = "{{ macros.customer_360.as_of_date(dag_run, params) }}"
 RUN_SCHEMA = "{{ macros.customer_360.run_schema(dag_run, params) }}"
 QUERY_TAG = "{{ macros.customer_360.query_tag(ti, dag_run, params) }}"
+TEST_SCOPE = "{{ macros.customer_360.test_scope(dag_run, params) }}"
 RUN_SCOPE: dict[str, Any] = {"as_of_date": AS_OF_DATE, "run_schema": RUN_SCHEMA}
 
 settings = load_settings()
@@ -111,6 +112,12 @@ with DAG(
             title="Load all transactions again",
             description="Rebuild core.fct_transactions from all raw rows instead of the days that differ.",
         ),
+        "test_everything": Param(
+            False,
+            type="boolean",
+            title="Test everything",
+            description="The data tests of the fact look at all of it instead of what the load touched.",
+        ),
     },
 ):
     validate_sources = ValidateSourcesOperator(
@@ -130,6 +137,7 @@ with DAG(
                 "AS_OF_DATE": AS_OF_DATE,
                 "RUN_SCHEMA": RUN_SCHEMA,
                 "QUERY_TAG": QUERY_TAG,
+                "TEST_SCOPE": TEST_SCOPE,
                 "WAREHOUSE_FILE": str(settings.warehouse_file),
             },
             install_dbt_deps=False,

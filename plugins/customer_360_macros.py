@@ -1,4 +1,5 @@
-"""Template macros: which business date a run is for, the schema it builds in, the tag of its dbt build's statements.
+"""Template macros: which business date a run is for, the schema it builds in, the tag of its dbt build's statements, and
+what its data tests look at.
 
 In templates: `macros.customer_360.as_of_date(dag_run, params)` and so on.
 """
@@ -13,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.customer_360 import as_of_date as dates
 from include.customer_360 import connection
+from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol, RuntimeTaskInstanceProtocol
@@ -51,8 +53,18 @@ def query_tag(ti: RuntimeTaskInstanceProtocol, dag_run: DagRunProtocol, params: 
     return connection.query_tag(ti.dag_id, dag_run.run_id, ti.task_id, as_of_date(dag_run, params))
 
 
+def test_scope(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
+    """Return what the run's data tests look at, as TEST_SCOPE takes it: `touched` or `everything`.
+
+    Everything when the form asks for it, and in the scheduled runs that TEST_EVERYTHING_ON names.
+    """
+    scheduled_for = as_of_date(dag_run, params) if dag_run.run_type == "scheduled" else ""
+    asked_for = params.get("test_everything")
+    return "everything" if asked_for or load_settings().tests_everything(scheduled_for) else "touched"
+
+
 class Customer360Macros(AirflowPlugin):
     """Registers the macros under `macros.customer_360`."""
 
     name = "customer_360"
-    macros = [as_of_date, requested_as_of_date, run_schema, query_tag]  # noqa: RUF012 - as in AirflowPlugin
+    macros = [as_of_date, requested_as_of_date, run_schema, query_tag, test_scope]  # noqa: RUF012 - as in AirflowPlugin

@@ -21,6 +21,8 @@ POOL = "warehouse"
 POOL_SLOTS = 8
 """The slots of pool `warehouse`: so many tasks have the warehouse open at once, on DuckDB as long as they only read."""
 
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
 
 class SettingsError(ValueError):
     """A setting has a value that cannot be used; the message names it and says what it takes."""
@@ -40,6 +42,9 @@ class Settings(BaseSettings):
     months: int = Field(default=18, ge=1, le=240)
     seed: int = Field(default=42, ge=0, le=2_147_483_647)
     as_of_date: datetime.date | None = None
+    test_everything_on: Literal[
+        "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "every day", "never"
+    ] = "sunday"
     export_role: str = ""
     export_warehouse: str = ""
 
@@ -52,6 +57,13 @@ class Settings(BaseSettings):
     @classmethod
     def _uri_or_absolute(cls, value: str) -> str:
         return value if "://" in value else str((PROJECT_ROOT / Path(value).expanduser()).resolve())
+
+    def tests_everything(self, as_of_date: str) -> bool:
+        """Return whether the scheduled run of this date (YYYY-MM-DD; empty: none) tests all of the fact."""
+        if not as_of_date or self.test_everything_on == "never":
+            return False
+        weekday = WEEKDAYS[datetime.date.fromisoformat(as_of_date).weekday()]
+        return self.test_everything_on in ("every day", weekday)
 
 
 def load_settings() -> Settings:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -20,6 +21,7 @@ from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import MANIFEST, load_catalog
 from include.customer_360.operators.watch import DbtNodeWatcherOperator
 from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
+from plugins import customer_360_macros
 
 MARTS = tuple(mart.name for mart in load_catalog().marts)
 NEW_YORK = ZoneInfo("America/New_York")
@@ -245,3 +247,36 @@ def test_the_dags_parse_where_unset_variables_are_mocked() -> None:
         timeout=120,
         env=import_environment(),
     )
+
+
+@pytest.mark.parametrize(
+    ("run_type", "as_of_date", "setting", "asked_for", "scope"),
+    [
+        # 22 November 2026 is a Sunday; the run for it starts on Monday at three.
+        ("scheduled", "2026-11-22", "", False, "everything"),
+        ("scheduled", "2026-11-23", "", False, "touched"),
+        ("scheduled", "2026-11-21", "saturday", False, "everything"),
+        ("scheduled", "2026-11-22", "saturday", False, "touched"),
+        ("scheduled", "2026-11-23", "every day", False, "everything"),
+        ("scheduled", "2026-11-22", "never", False, "touched"),
+        # A backfill of a month would test everything four times over.
+        ("backfill", "2026-11-22", "", False, "touched"),
+        ("manual", "2026-11-22", "", False, "touched"),
+        ("manual", "2026-11-23", "never", True, "everything"),
+    ],
+)
+def test_the_scheduled_run_of_a_sunday_tests_everything(
+    monkeypatch: pytest.MonkeyPatch, run_type: str, as_of_date: str, setting: str, asked_for: bool, scope: str
+) -> None:
+    monkeypatch.setenv("TEST_EVERYTHING_ON", setting)
+    day_after = datetime.datetime.fromisoformat(as_of_date).replace(tzinfo=NEW_YORK) + timedelta(days=1, hours=3)
+    dag_run = SimpleNamespace(
+        run_type=run_type, partition_key=as_of_date, run_after=day_after, start_date=day_after, run_id="run_1"
+    )
+    params = {"as_of_date": None, "test_everything": asked_for}
+    assert customer_360_macros.test_scope(dag_run, params) == scope
+
+
+def test_the_build_is_told_what_its_data_tests_look_at(dag: DAG) -> None:
+    producer = dag.get_task("dbt_build.dbt_producer_watcher")
+    assert producer.env["TEST_SCOPE"] == "{{ macros.customer_360.test_scope(dag_run, params) }}"

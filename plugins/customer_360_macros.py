@@ -1,5 +1,4 @@
-"""Template macros: which business date a run is for, the schema it builds in, the tag of its dbt build's statements, and
-what its data tests look at.
+"""Template macros: a run's business date, the schema it builds in, the tag of its dbt build, what its data tests see.
 
 In templates: `macros.customer_360.as_of_date(dag_run, params)` and so on.
 """

@@ -121,6 +121,7 @@ with DAG(
                 "RUN_SCHEMA": RUN_SCHEMA,
                 "QUERY_TAG": QUERY_TAG,
                 "WAREHOUSE_FILE": str(settings.warehouse_file),
+                "WAREHOUSE_MEMORY": settings.warehouse_memory,
             },
             install_dbt_deps=False,
         ),

@@ -31,6 +31,7 @@ from local.sources import (
     SourceTable,
     WarehouseError,
     attach_warehouse,
+    connect_beside,
     remember_source_load,
     warehouse_transaction,
 )
@@ -128,7 +129,8 @@ def load_sources(settings: Settings, customers_file: str, transactions_file: str
         )
     with tempfile.TemporaryDirectory(prefix="customer_360_load_") as folder:
         scratch = Path(folder)
-        with duckdb.connect(scratch / "delivered.duckdb") as connection:
+        database = scratch / "delivered.duckdb"
+        with connect_beside(settings.warehouse_file, settings.warehouse_memory, database) as connection:
             # Parquet's times with a zone become text in UTC, whatever zone this machine is in.
             connection.execute("set TimeZone = 'UTC'")
             customers = _read(connection, CUSTOMERS, customers_file, scratch)

@@ -81,6 +81,17 @@ create table if not exists warehouse.ops.source_loads (
 """
 
 
+def connect_beside(
+    warehouse_file: Path, memory: str, database: Path | Literal[":memory:"] = ":memory:"
+) -> duckdb.DuckDBPyConnection:
+    """Return a connection to `database` that keeps to `memory` and spills beside the warehouse file, as dbt does.
+
+    :param memory: a size or a share of the machine, as WAREHOUSE_MEMORY has it.
+    """
+    # DuckDB's own folder for this would be ./.tmp, or beside the scratch file on a disk that may be a memory disk.
+    return duckdb.connect(database, config={"memory_limit": memory, "temp_directory": f"{warehouse_file}.tmp"})
+
+
 def attach_warehouse(connection: duckdb.DuckDBPyConnection, warehouse_file: Path) -> None:
     """Attach the warehouse file as `warehouse`, and make the file, and its folder, when there is none.
 

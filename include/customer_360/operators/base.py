@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.sql.operators.sql import BaseSQLOperator
 
 from include.customer_360.connection import CONN_ID, query_tag, warehouse_connection
+from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     import jinja2
@@ -72,7 +73,7 @@ class WarehouseOperator(BaseSQLOperator):
     def hook_options(self, connection: Connection) -> dict[str, Any]:
         """Return what the hook is opened with besides what the connection says."""
         if connection.conn_type != "snowflake":
-            return {}
+            return {"memory_limit": load_settings().warehouse_memory}
         tag = query_tag(self.dag_id, self.dag_run_id, self.task_id, self.as_of_date)
         return {"session_parameters": {**(connection.extra_dejson.get("session_parameters") or {}), "QUERY_TAG": tag}}
 

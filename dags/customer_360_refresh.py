@@ -44,6 +44,9 @@ the asset `customer_360/published`, which starts `campaign_exports`.
   the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_duplicates_plus_rejected`: rows
   arrived while the build ran, then a new run cures it, or the fact was changed by hand: run again with *Load all
   transactions again*. `Could not set lock on file`: another program has the DuckDB file open; close it.
+  `No space left on device`, `failed to offload data block`, `failed to allocate`: the disk of the DuckDB file, which
+  also takes what does not fit into memory (`<file>.tmp`), or its memory is too small. Nothing is lost: free space or
+  raise `WAREHOUSE_MEMORY`, then start a new run.
 - **validate_<mart>**: a mart is not true. The log lists every check with what was observed and expected; all are in
   `ops.validation_results`. A row count or total that moved too far and is right: run again with *Accept drift*.
 - **write_history**, **publish**, **drop_run_schemas**: the warehouse was not reachable; they are retried. Clear them to

@@ -33,6 +33,7 @@ from local.sources import (
     attach_warehouse,
     connect_beside,
     remember_source_load,
+    says_no_room,
     warehouse_transaction,
 )
 
@@ -173,6 +174,11 @@ def _read(connection: duckdb.DuckDBPyConnection, table: SourceTable, source: str
         )
         connection.execute(f"create table {table.name} as select {texts} from {scan}")
     except duckdb.Error as error:
+        if says_no_room(str(error)):
+            raise WarehouseError(
+                f"{source}: there is no room for its rows: {error}\nThey are read into {scratch.parent} first: "
+                "free space there, or have TMPDIR name another folder. The warehouse was left as it was."
+            ) from error
         raise LoadError(f"{source}: cannot be read as {extension[1:]}. {_first_words(error)}") from error
     if connection.execute(f"select count(*) from {table.name}").fetchall() == [(0,)]:
         raise LoadError(f"{source}: the file is empty: it has a header and no rows.")

@@ -6,28 +6,39 @@ create schema hand_tuned_load;
 use hand_tuned_load;
 
 create temp view typed as
+with transactions as (
+    select
+        * replace (
+            nullif(transaction_id, '') as transaction_id,
+            try_cast(transaction_amount as decimal(18, 2)) as transaction_amount,
+            lower(status) as status
+        ),
+        transaction_amount as raw_transaction_amount
+    from raw.transactions
+)
+
 select
-    nullif(transaction_id, '') as transaction_id,
+    transaction_id,
     transactions.customer_id,
     transaction_date,
-    try_cast(transaction_amount as decimal(18, 2)) as transaction_amount,
+    transaction_amount,
     merchant_name,
     coalesce(categories.merchant_category, 'Uncategorized') as merchant_category,
     channel,
-    lower(status) as status,
+    status,
     ingested_at,
-    transaction_amount as raw_transaction_amount,
+    raw_transaction_amount,
     transactions.merchant_category as raw_merchant_category,
     case
-        when nullif(transaction_id, '') is null then 'no transaction_id'
+        when transaction_id is null then 'no transaction_id'
         when customers.customer_id is null then 'unknown customer'
-        when nullif(trim(raw_transaction_amount), '') is null then 'amount missing'
+        when transaction_amount is null and nullif(trim(raw_transaction_amount), '') is null then 'amount missing'
         when transaction_amount is null then 'amount not a number'
         when transaction_amount <= 0 then 'amount not positive'
         when transaction_date is null then 'date missing'
         when transaction_date not between date '1900-01-01' and date '2199-12-31' then 'date out of range'
     end as reject_reason
-from raw.transactions as transactions
+from transactions
 left join (select distinct customer_id from core.customers_snapshot) as customers using (customer_id)
 left join core.merchant_categories as categories on transactions.merchant_category = categories.merchant_category;
 

@@ -1,6 +1,7 @@
 """Measures what benchmarks/README.md reports, at full size, and prints it as a table.
 
-`make bench` runs all; `python -m benchmarks.run dag queries` runs some. Everything happens in a temporary folder.
+`make bench` runs all; `python -m benchmarks.run dag queries` runs some, and options make all of them smaller.
+Everything happens in a temporary folder, which takes 25 GB of disk at full size.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -27,13 +29,26 @@ import duckdb
 import psutil
 
 from include.customer_360.catalog import load_catalog
-from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, Settings
+from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, Settings, load_settings
 from local.local_airflow import LocalAirflow
 from local.sample import write_sample
 
 AS_OF_DATE = datetime.date(2026, 11, 21)
+# How many times as much history, or as many customers, the same night is measured with.
+GROWTH = 10
+# A backfill is of past dates, this many days apart.
+BACKFILLED_DAYS_APART = 30
+NIGHTS = 30
 RUN_SCHEMA = "marts_run_benchmark"
 AS_OF_MODELS = ["--select", "path:models/intermediate", "path:models/marts", "--exclude", "customer_360_history"]
+LOAD_MODELS = (
+    "stg_transaction_days",
+    "stg_transaction_rows",
+    "stg_transactions",
+    "fct_transactions",
+    "rejected_transactions",
+    "loaded_transaction_days",
+)
 DAG_ID = "customer_360_refresh"
 QUERIES = {
     "single-customer lookup": "select * from marts.customer_360_profile where customer_id = 'CUST00025000'",
@@ -51,11 +66,12 @@ QUERIES = {
 
 @dataclass
 class Bench:
-    """The folder that the measurements share, and the rows of the table they fill."""
+    """The folder that the measurements share, their size, and the rows of the table they fill."""
 
     folder: Path
     customers: int
     months: int
+    rounds: int = 3
     rows: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -63,12 +79,18 @@ class Bench:
         """The warehouse with nothing but sources; made at the first use."""
         file = self.folder / "sources.duckdb"
         if not file.exists():
-            began = time.perf_counter()
-            counts = write_sample(file, customers=self.customers, months=self.months, seed=42, as_of_date=AS_OF_DATE)
-            self.report(
-                f"sample: {counts.customers:,} customers, {counts.transactions:,} transactions",
-                f"{time.perf_counter() - began:.1f} s",
-            )
+            self.sample("sources", self.customers, self.months, AS_OF_DATE)
+        return file
+
+    def sample(self, name: str, customers: int, months: int, as_of_date: datetime.date) -> Path:
+        """Write a warehouse with nothing but sources that end on as_of_date."""
+        file = self.folder / f"{name}.duckdb"
+        began = time.perf_counter()
+        counts = write_sample(file, customers=customers, months=months, seed=42, as_of_date=as_of_date)
+        self.report(
+            f"sample: {counts.customers:,} customers, {months} months, {counts.transactions:,} transactions",
+            f"{time.perf_counter() - began:.1f} s",
+        )
         return file
 
     def warehouse(self, name: str, source: str = "sources") -> Path:
@@ -78,6 +100,12 @@ class Bench:
         assert not original.with_name(f"{original.name}.wal").exists()
         shutil.copy(original, copy)
         return copy
+
+    def remove(self, *names: str) -> None:
+        """Remove warehouse files that no later measurement needs."""
+        for name in names:
+            for left in self.folder.glob(f"{name}.*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def report(self, what: str, measured: str) -> None:
         self.rows.append((what, measured))
@@ -140,9 +168,22 @@ def seconds(later: str, earlier: str) -> float:
     return (datetime.datetime.fromisoformat(later) - datetime.datetime.fromisoformat(earlier)).total_seconds()
 
 
-def dag_run(airflow: LocalAirflow, full_refresh: bool = False) -> float:
-    """Run the Dag once, and return the seconds from its first task's start to its asset event."""
-    form = {"as_of_date": AS_OF_DATE.isoformat(), "full_refresh": full_refresh}
+@dataclass(frozen=True)
+class DagRunSeconds:
+    """From a run's first task to its asset event, or to its last task where it publishes nothing; and of that, how
+    long at least one validation ran."""
+
+    total: float
+    validations: float
+
+    @property
+    def without_validations(self) -> float:
+        return self.total - self.validations
+
+
+def dag_run(airflow: LocalAirflow, as_of_date: datetime.date = AS_OF_DATE, full_refresh: bool = False) -> DagRunSeconds:
+    """Run the Dag once, and return how long it took."""
+    form = {"as_of_date": as_of_date.isoformat(), "full_refresh": full_refresh}
     with airflow.client() as client:
         answer = client.post(f"dags/{DAG_ID}/dagRuns", json={"logical_date": None, "conf": form})
         run_id = answer.raise_for_status().json()["dag_run_id"]
@@ -151,27 +192,49 @@ def dag_run(airflow: LocalAirflow, full_refresh: bool = False) -> float:
             time.sleep(1)
         if state == "failed":
             raise RuntimeError(f"{DAG_ID} {run_id} failed: see {airflow.home / 'logs'}")
-        tasks = client.get(f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances", params={"limit": 200}).json()
-        first = min(task["start_date"] for task in tasks["task_instances"] if task["start_date"])
-        # An error until the run that the event created has started.
-        while (answer := client.get("assets/events", params={"source_run_id": run_id})).is_error:
-            airflow.check()
-            time.sleep(1)
-        return seconds(answer.json()["asset_events"][0]["timestamp"], first)
+        answer = client.get(f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances", params={"limit": 200})
+        tasks = [task for task in answer.json()["task_instances"] if task["start_date"]]
+        first, last = min(task["start_date"] for task in tasks), max(task["end_date"] for task in tasks)
+        if all(task["state"] == "success" for task in tasks):
+            # An error until the run that the event created has started.
+            while (answer := client.get("assets/events", params={"source_run_id": run_id})).is_error:
+                airflow.check()
+                time.sleep(1)
+            last = answer.json()["asset_events"][0]["timestamp"]
+    return DagRunSeconds(seconds(last, first), seconds_covered(validations_of(tasks)))
 
 
-def measure_dag(bench: Bench, rounds: int = 3) -> None:
+def validations_of(tasks: list[dict[str, str]]) -> list[tuple[str, str]]:
+    """Return start and end of the tasks that validate."""
+    return [
+        (task["start_date"], task["end_date"])
+        for task in tasks
+        if task["task_id"].rpartition(".")[2].startswith("validate_")
+    ]
+
+
+def seconds_covered(spans: list[tuple[str, str]]) -> float:
+    """Return for how long at least one of the spans lasted: they may overlap."""
+    covered, reached = 0.0, ""
+    for start, end in sorted(spans):
+        if end > reached:
+            covered += seconds(end, max(start, reached))
+            reached = end
+    return covered
+
+
+def measure_dag(bench: Bench) -> None:
     """Whole Dag run against the bare dbt build of the same selection, on equal files in turn; and memory."""
     build = ("build", "--exclude-resource-type", "unit_test")
     taken: dict[str, list[float]] = {"first build": [], "first run": [], "next build": [], "next run": []}
-    for _ in range(rounds):
+    for _ in range(bench.rounds):
         bare, with_airflow = bench.warehouse("bare"), bench.warehouse("dag")
         dbt(bare, "parse")
         taken["first build"].append(dbt(bare, *build))
         taken["next build"].append(dbt(bare, *build))
         with started_airflow(bench, with_airflow) as airflow:
-            taken["first run"].append(dag_run(airflow))
-            taken["next run"].append(dag_run(airflow))
+            taken["first run"].append(dag_run(airflow).total)
+            taken["next run"].append(dag_run(airflow).total)
     with started_airflow(bench, with_airflow) as airflow:
         assert airflow.process
         # Apart from the timed runs: to look at the memory of every process takes its time.
@@ -180,25 +243,32 @@ def measure_dag(bench: Bench, rounds: int = 3) -> None:
     middle = {what: statistics.median(times) for what, times in taken.items()}
     for load, title in (("first", "first load"), ("next", "no new rows")):
         ratios = [run / build for run, build in zip(taken[f"{load} run"], taken[f"{load} build"], strict=True)]
-        bench.report(f"bare dbt build, {title}, median of {rounds}", f"{middle[f'{load} build']:.1f} s")
+        bench.report(f"bare dbt build, {title}, median of {bench.rounds}", f"{middle[f'{load} build']:.1f} s")
         bench.report(
-            f"whole Dag run, {title} (first task start to asset event), median of {rounds}",
+            f"whole Dag run, {title} (first task start to asset event), median of {bench.rounds}",
             f"{middle[f'{load} run']:.1f} s",
         )
         bench.report(
-            f"**Dag run / bare dbt build, {title}, median of {rounds}**",
+            f"**Dag run / bare dbt build, {title}, median of {bench.rounds}**",
             f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})",
         )
     bench.report("peak memory, all of Airflow with its tasks (proportional set)", f"{peak['total'] / 2**30:.1f} GiB")
     bench.report("peak memory, the largest process (the dbt build)", f"{peak['largest'] / 2**30:.1f} GiB")
+    bench.remove("bare", "dag")
+
+
+def prepare_manifest(warehouse: Path) -> None:
+    """Parse the dbt project for this warehouse, as `make` has done before Airflow starts."""
+    environment = os.environ | {"WAREHOUSE_FILE": str(warehouse)}
+    subprocess.run([sys.executable, "-m", "local.dbt_manifest"], check=True, env=environment)
 
 
 @contextmanager
-def started_airflow(bench: Bench, warehouse: Path) -> Iterator[LocalAirflow]:
+def started_airflow(bench: Bench, warehouse: Path, prepared: bool = False) -> Iterator[LocalAirflow]:
     """Run an Airflow on this warehouse that has parsed the Dags, as new as on the first day."""
     settings = Settings(warehouse_file=warehouse, export_root=str(bench.folder / "exports"), _env_file=None)
-    environment = os.environ | {"WAREHOUSE_FILE": str(warehouse)}
-    subprocess.run([sys.executable, "-m", "local.dbt_manifest"], check=True, env=environment)
+    if not prepared:
+        prepare_manifest(warehouse)
     airflow = LocalAirflow(settings)
     try:
         with airflow:
@@ -219,7 +289,7 @@ print(imported - began, time.perf_counter() - imported, file=sys.stderr)
 """
 
 
-def measure_models(bench: Bench, rounds: int = 3) -> None:
+def measure_models(bench: Bench) -> None:
     """The dbt build of the as-of models against a hand-tuned script, alternating on one file; rows must be equal.
 
     Once from a shell, which imports dbt first, and once where dbt is imported, as it is in the nightly task.
@@ -229,18 +299,17 @@ def measure_models(bench: Bench, rounds: int = 3) -> None:
     build = ("build", *AS_OF_MODELS, "--exclude-resource-type", "unit_test")
     dbt(file, *build, run_schema=RUN_SCHEMA)
     script = (Path(__file__).parent / "hand_tuned.sql").read_text().format(as_of_date=AS_OF_DATE)
-    run_script = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute(sys.stdin.read())"
     imports: list[float] = []
     imported: list[float] = []
     from_shell, nodes, scripts = [], [], []
-    for _ in range(rounds):
+    for _ in range(bench.rounds):
         from_shell.append(dbt(file, *build, run_schema=RUN_SCHEMA))
         done = run_dbt(file, [sys.executable, "-c", IMPORTED_DBT, *build], RUN_SCHEMA)
         for times, measured in zip((imports, imported), done.stderr.split()[-2:], strict=True):
             times.append(float(measured))
         nodes.append(json.loads((file.with_suffix(".target") / "run_results.json").read_text())["elapsed_time"])
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", run_script, str(file)], input=script, text=True, check=True)
+        run_by_hand(file, script)
         scripts.append(time.perf_counter() - began)
     with duckdb.connect(str(file)) as connection:
         for mart in (mart.name for mart in load_catalog().marts):
@@ -251,18 +320,259 @@ def measure_models(bench: Bench, rounds: int = 3) -> None:
             ).fetchall()
             assert differing == 0, f"{mart} differs from the hand-tuned script in {differing} rows"
     bench.report(
-        f"dbt build of the as-of models with their tests, where dbt is imported, median of {rounds}",
+        f"dbt build of the as-of models with their tests, where dbt is imported, median of {bench.rounds}",
         f"{statistics.median(imported):.1f} s",
     )
     bench.report(
-        f"the same from a shell, median of {rounds}; import of dbt alone",
+        f"the same from a shell, median of {bench.rounds}; import of dbt alone",
         f"{statistics.median(from_shell):.1f} s; {statistics.median(imports):.1f} s",
     )
-    bench.report(f"hand-tuned DuckDB script, same rows, median of {rounds}", f"{statistics.median(scripts):.1f} s")
+    bench.report(
+        f"hand-tuned DuckDB script, same rows, median of {bench.rounds}", f"{statistics.median(scripts):.1f} s"
+    )
     parts = {"models and tests only": nodes, "where dbt is imported": imported, "from a shell": from_shell}
     for where, builds in parts.items():
         ratio = statistics.median(build / script for build, script in zip(builds, scripts, strict=True))
-        bench.report(f"**dbt build / hand-tuned script, {where}**", f"**{ratio:.2f}**")
+        aim = " (aim 1.6)" if builds is nodes else ""
+        bench.report(f"**dbt build / hand-tuned script, {where}**{aim}", f"**{ratio:.2f}**")
+
+
+def deliver_day(warehouse: Path, day: datetime.date) -> int:
+    """Add to raw.transactions what the night after `day` brings, and return the number of rows.
+
+    As many transactions as the day before had, of the same customers and with ids of their own; one of 100 is of a day
+    up to three weeks earlier; and one of 1,000 transactions of the ten days before comes again, corrected.
+    """
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("set variable day = $day", {"day": day})
+        [(before,)] = connection.execute("select count(*) from raw.transactions").fetchall()
+        connection.execute(
+            """
+            insert into raw.transactions by name
+            with recent as (
+                select distinct on (transaction_id)
+                    *,
+                    hash(transaction_id) % 1000 as lot
+                from raw.transactions
+                where
+                    transaction_id is not null
+                    and transaction_date between getvariable('day') - 10 and getvariable('day') - 1
+                order by transaction_id, ingested_at
+            )
+
+            select * exclude (lot) replace (
+                'DAY' || strftime(getvariable('day'), '%m%d') || substr(transaction_id, 4) as transaction_id,
+                getvariable('day') - if(lot < 10, 2 + 2 * cast(lot as integer), 0) as transaction_date,
+                getvariable('day') + interval 25 hours + to_seconds(cast(lot as integer)) as ingested_at
+            )
+            from recent
+            where transaction_date = getvariable('day') - 1
+            union all
+            select * exclude (lot) replace (
+                coalesce(round(try_cast(transaction_amount as double) * 0.9, 2), 1)::varchar as transaction_amount,
+                getvariable('day') + interval 26 hours + to_seconds(cast(lot as integer)) as ingested_at
+            )
+            from recent
+            where lot = 500
+            """
+        )
+        [(after,)] = connection.execute("select count(*) from raw.transactions").fetchall()
+    return after - before
+
+
+def measure_growth(bench: Bench, what: str, times: dict[str, tuple[int, int]], aim: float) -> None:
+    """The same night on a smaller and on a larger warehouse, in turn.
+
+    After the first load one new day arrives, then the whole refresh runs, as often as there are rounds; then once more
+    to see how much memory it takes.
+
+    :param times: by name, customers and months of the two; the second is the larger one.
+    :param aim: how many times as long the larger one may take.
+    """
+    first = AS_OF_DATE - datetime.timedelta(days=bench.rounds + 1)
+    files = {name: bench.sample(name, *size, first) for name, size in times.items()}
+    for name, file in files.items():
+        with started_airflow(bench, file) as airflow:
+            loaded = dag_run(airflow, first)
+        bench.report(f"{name}: whole Dag run, first load", f"{loaded.total:.1f} s")
+    rows: dict[str, int] = {}
+    whole: dict[str, list[float]] = {name: [] for name in files}
+    runs: dict[str, list[DagRunSeconds]] = {name: [] for name in files}
+    for number in range(bench.rounds):
+        day = first + datetime.timedelta(days=number + 1)
+        for name, file in files.items():
+            rows[name] = deliver_day(file, day)
+            prepare_manifest(file)
+            began = time.perf_counter()
+            with started_airflow(bench, file, prepared=True) as airflow:
+                runs[name].append(dag_run(airflow, day))
+                whole[name].append(time.perf_counter() - began)
+    small, large = files
+    for name, file in files.items():
+        deliver_day(file, AS_OF_DATE)
+        with started_airflow(bench, file) as airflow:
+            assert airflow.process
+            # Apart from the timed runs: to look at the memory of every process takes its time.
+            with peak_memory(airflow.process.pid) as peak:
+                dag_run(airflow)
+        bench.report(
+            f"{name}: refresh with {rows[name]:,} new rows, Airflow's start to asset event, median of {bench.rounds}",
+            f"{statistics.median(whole[name]):.1f} s",
+        )
+        bench.report(
+            f"{name}: peak memory of that, all of Airflow; the largest process",
+            f"{peak['total'] / 2**30:.1f} GiB; {peak['largest'] / 2**30:.1f} GiB",
+        )
+    parts: dict[str, dict[str, list[float]]] = {
+        "refresh": whole,
+        "Dag run alone": {name: [run.total for run in runs[name]] for name in files},
+        "Dag run without validations": {name: [run.without_validations for run in runs[name]] for name in files},
+    }
+    for part, taken in parts.items():
+        ratios = [more / less for more, less in zip(taken[large], taken[small], strict=True)]
+        told = f" (aim {aim:g})" if part == "refresh" else ""
+        bench.report(
+            f"**{what}, {part}, median of {bench.rounds}**{told}",
+            f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})",
+        )
+    bench.remove(*files)
+
+
+def measure_history(bench: Bench) -> None:
+    """The same night behind ten times the history."""
+    times = {f"{months} months": (bench.customers, months) for months in (bench.months, GROWTH * bench.months)}
+    measure_growth(bench, f"{GROWTH} times the history", times, aim=1.5)
+
+
+def measure_customers(bench: Bench) -> None:
+    """The same night with ten times the customers."""
+    times = {
+        f"{customers:,} customers": (customers, bench.months)
+        for customers in (bench.customers, GROWTH * bench.customers)
+    }
+    measure_growth(bench, f"{GROWTH} times the customers", times, aim=6)
+
+
+def measure_backfill(bench: Bench) -> None:
+    """Dates of the past, one after the other, when core is loaded; and the newest date again, in turn."""
+    file = bench.warehouse("backfill")
+    past, again = [], []
+    with started_airflow(bench, file) as airflow:
+        dag_run(airflow)
+        for number in range(bench.rounds):
+            past.append(
+                dag_run(airflow, AS_OF_DATE - datetime.timedelta(days=BACKFILLED_DAYS_APART * (number + 1))).total
+            )
+            again.append(dag_run(airflow).total)
+    bench.report(
+        f"one backfilled date when core is loaded, whole Dag run, median of {bench.rounds}",
+        f"{statistics.median(past):.1f} s",
+    )
+    ratio = statistics.median(one / other for one, other in zip(past, again, strict=True))
+    bench.report("backfilled date / the newest date again (no new rows)", f"{ratio:.2f}")
+    bench.remove("backfill")
+
+
+def measure_load(bench: Bench) -> None:
+    """The first load of the fact by dbt, without tests, against the hand-tuned script, on equal files in turn.
+
+    Rows must be equal.
+    """
+    prepared = bench.warehouse("unloaded")
+    dbt(
+        prepared,
+        "build",
+        "--select",
+        "merchant_categories",
+        "customers_snapshot",
+        "--resource-type",
+        "seed",
+        "snapshot",
+    )
+    script = (Path(__file__).parent / "hand_tuned_load.sql").read_text()
+    nodes, scripts, models = [], [], {}
+    for number in range(bench.rounds):
+        file = bench.warehouse("load", "unloaded")
+        # Parsed before: what is measured is the load.
+        dbt(file, "parse")
+        dbt(file, "run", "--select", *LOAD_MODELS)
+        results = json.loads((file.with_suffix(".target") / "run_results.json").read_text())
+        nodes.append(results["elapsed_time"])
+        models = {node["unique_id"].rpartition(".")[2]: node["execution_time"] for node in results["results"]}
+        by_hand = bench.warehouse("by_hand", "unloaded")
+        began = time.perf_counter()
+        run_by_hand(by_hand, script)
+        scripts.append(time.perf_counter() - began)
+        if number == 0:
+            assert_same_load(file, by_hand)
+    ratios = [node / by_hand for node, by_hand in zip(nodes, scripts, strict=True)]
+    bench.report(
+        f"first load of the fact by dbt, models only, median of {bench.rounds}", f"{statistics.median(nodes):.1f} s"
+    )
+    bench.report(
+        "of that, in the last round",
+        ", ".join(f"{model} {taken:.1f} s" for model, taken in models.items() if taken >= 0.05),
+    )
+    bench.report(f"hand-tuned load, same rows, median of {bench.rounds}", f"{statistics.median(scripts):.1f} s")
+    bench.report(
+        f"**first load by dbt / hand-tuned load, median of {bench.rounds}** (aim 1.5)",
+        f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})",
+    )
+    bench.remove("load", "by_hand", "unloaded")
+
+
+def run_by_hand(warehouse: Path, script: str) -> None:
+    """Run a script on a warehouse file, in a process of its own and within the memory that dbt has."""
+    program = (
+        "import duckdb, sys; "
+        "duckdb.connect(sys.argv[1], config={'memory_limit': sys.argv[2]}).execute(sys.stdin.read())"
+    )
+    memory = load_settings().warehouse_memory
+    subprocess.run([sys.executable, "-c", program, str(warehouse), memory], input=script, text=True, check=True)
+
+
+def assert_same_load(by_dbt: Path, by_hand: Path) -> None:
+    """See that both files hold the same transactions and rejected rows, repeated rows as often.
+
+    :raises AssertionError: naming the table and the number of rows that only one has.
+    """
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{by_dbt}' as by_dbt (read_only)")
+        connection.execute(f"attach '{by_hand}' as by_hand (read_only)")
+        for table in ("fct_transactions", "rejected_transactions"):
+            columns = ", ".join(row[0] for row in connection.execute(f"describe by_dbt.core.{table}").fetchall())
+            one, other = (
+                f"select {columns} from by_dbt.core.{table}",
+                f"select {columns} from by_hand.hand_tuned_load.{table}",
+            )
+            [(differing,)] = connection.execute(
+                f"select count(*) from (({one} except all {other}) union all ({other} except all {one}))"
+            ).fetchall()
+            assert differing == 0, f"{table} differs from the hand-tuned load in {differing} rows"
+
+
+def measure_size(bench: Bench) -> None:
+    """The size of the warehouse file after many nights on sources that stay as they are."""
+    file = bench.sample("size", bench.customers, bench.months, AS_OF_DATE - datetime.timedelta(days=NIGHTS))
+    first = AS_OF_DATE - datetime.timedelta(days=NIGHTS - 1)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.nights",
+        str(file),
+        "--first",
+        first.isoformat(),
+        "--nights",
+        str(NIGHTS),
+    ]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, text=True)
+    sizes = [int(size) for size in re.findall(r"^after night \d+: (\d+) bytes$", done.stdout, flags=re.MULTILINE)]
+    bench.report("warehouse file after the first night", f"{sizes[0] / 1e6:,.0f} MB")
+    bench.report(
+        f"**warehouse file after {NIGHTS} nights / after the first** (aim 1.3)",
+        f"**{sizes[-1] / sizes[0]:.2f}** (at most {max(sizes) / sizes[0]:.2f} on the way)",
+    )
+    bench.remove("size")
 
 
 def measure_queries(bench: Bench) -> None:
@@ -318,6 +628,11 @@ def measure_refresh(bench: Bench) -> None:
 
 MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "dag": measure_dag,
+    "history": measure_history,
+    "customers": measure_customers,
+    "backfill": measure_backfill,
+    "load": measure_load,
+    "size": measure_size,
     "models": measure_models,
     "queries": measure_queries,
     "parsing": measure_parsing,
@@ -339,10 +654,11 @@ def main() -> None:
     parser.add_argument("measurements", nargs="*", choices=[*MEASUREMENTS, []], help="all, when none is named")
     parser.add_argument("--customers", type=int, default=50_000)
     parser.add_argument("--months", type=int, default=18)
+    parser.add_argument("--rounds", type=int, default=3, help="of each ratio the median of so many is reported")
     arguments = parser.parse_args()
     print(f"{machine()}\n\n| what | measured |\n|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        bench = Bench(Path(folder), arguments.customers, arguments.months)
+        bench = Bench(Path(folder), arguments.customers, arguments.months, arguments.rounds)
         for name in arguments.measurements or MEASUREMENTS:
             MEASUREMENTS[name](bench)
 

@@ -50,6 +50,9 @@ the asset `customer_360/published`, which starts `campaign_exports`.
   the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_superseded_plus_rejected`: rows
   arrived while the build ran, then a new run cures it, or the fact was changed by hand: run again with *Load all
   transactions again*. `Could not set lock on file`: another program has the DuckDB file open; close it.
+  `No space left on device`, `failed to offload data block`, `failed to allocate`: the disk of the DuckDB file, which
+  also takes what does not fit into memory (`<file>.tmp`), or its memory is too small. Nothing is lost: free space or
+  raise `WAREHOUSE_MEMORY`, then start a new run.
 - A node of **dbt_build** is red: it failed, or the build ended before it was built; see the producer's log. A green one
   has its SQL under *XCom*. Clearing one builds nothing.
 - **validate_<mart>**: a mart is not true. The log lists every check with what was observed and expected; all are in
@@ -139,6 +142,7 @@ with DAG(
                 "QUERY_TAG": QUERY_TAG,
                 "TEST_SCOPE": TEST_SCOPE,
                 "WAREHOUSE_FILE": str(settings.warehouse_file),
+                "WAREHOUSE_MEMORY": settings.warehouse_memory,
             },
             install_dbt_deps=False,
         ),

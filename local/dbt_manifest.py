@@ -22,7 +22,12 @@ def main() -> int:
         return 1
     command = [str(Path(sys.executable).with_name("dbt")), "--quiet", "parse"]
     command += ["--profiles-dir", str(DBT_PROJECT), "--profile", "customer_analytics", "--target", settings.warehouse]
-    environment = {"WAREHOUSE_FILE": str(settings.warehouse_file), "AS_OF_DATE": "", "RUN_SCHEMA": ""}
+    environment = {
+        "WAREHOUSE_FILE": str(settings.warehouse_file),
+        "WAREHOUSE_MEMORY": settings.warehouse_memory,
+        "AS_OF_DATE": "",
+        "RUN_SCHEMA": "",
+    }
     return subprocess.run(command, cwd=DBT_PROJECT, env=os.environ | environment).returncode
 
 

@@ -31,7 +31,9 @@ from local.sources import (
     SourceTable,
     WarehouseError,
     attach_warehouse,
+    connect_beside,
     remember_source_load,
+    says_no_room,
     warehouse_transaction,
 )
 
@@ -128,7 +130,8 @@ def load_sources(settings: Settings, customers_file: str, transactions_file: str
         )
     with tempfile.TemporaryDirectory(prefix="customer_360_load_") as folder:
         scratch = Path(folder)
-        with duckdb.connect(scratch / "delivered.duckdb") as connection:
+        database = scratch / "delivered.duckdb"
+        with connect_beside(settings.warehouse_file, settings.warehouse_memory, database) as connection:
             # Parquet's times with a zone become text in UTC, whatever zone this machine is in.
             connection.execute("set TimeZone = 'UTC'")
             customers = _read(connection, CUSTOMERS, customers_file, scratch)
@@ -171,6 +174,11 @@ def _read(connection: duckdb.DuckDBPyConnection, table: SourceTable, source: str
         )
         connection.execute(f"create table {table.name} as select {texts} from {scan}")
     except duckdb.Error as error:
+        if says_no_room(str(error)):
+            raise WarehouseError(
+                f"{source}: there is no room for its rows: {error}\nThey are read into {scratch.parent} first: "
+                "free space there, or have TMPDIR name another folder. The warehouse was left as it was."
+            ) from error
         raise LoadError(f"{source}: cannot be read as {extension[1:]}. {_first_words(error)}") from error
     if connection.execute(f"select count(*) from {table.name}").fetchall() == [(0,)]:
         raise LoadError(f"{source}: the file is empty: it has a header and no rows.")

@@ -218,6 +218,7 @@ class LocalAirflow:
             "DBT_LOG_LEVEL_FILE": "info",
             "WAREHOUSE": self.settings.warehouse,
             "WAREHOUSE_FILE": self.settings.warehouse_file,
+            "WAREHOUSE_MEMORY": self.settings.warehouse_memory,
             "EXPORT_ROOT": self.settings.export_root,
         }
         if self.settings.warehouse == "duckdb":

@@ -24,7 +24,7 @@ from include.customer_360.settings import Settings, SettingsError, load_settings
 from local.airflow_components import last_lines
 from local.local_airflow import LocalAirflow, LocalAirflowError
 from local.sample import ensure_sample
-from local.sources import WarehouseError
+from local.sources import WarehouseError, what_no_room_asks_for
 from local.summary import print_summary
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -199,7 +199,8 @@ def follow(airflow: LocalAirflow, run: DagRunView, progress: Progress) -> None:
             progress.say(f"Nothing has finished for {clock(time.monotonic() - last_change)}. Waiting for {under_way}")
             last_change = time.monotonic()
     if run.state == "failed":
-        raise RefreshFailed(what_failed(run))
+        why = what_failed(run)
+        raise RefreshFailed(why + what_no_room_asks_for(why, airflow.settings.warehouse_file))
 
 
 def what_failed(run: DagRunView) -> str:

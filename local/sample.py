@@ -10,15 +10,14 @@ import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from include.customer_360.as_of_date import decide_as_of_date
-from include.customer_360.settings import Settings
+from include.customer_360.settings import HALF_OF_THE_MACHINE, Settings
 from local.sources import (
     CUSTOMERS,
     TRANSACTIONS,
     WarehouseError,
     attach_warehouse,
+    connect_beside,
     remember_source_load,
     warehouse_transaction,
 )
@@ -339,7 +338,7 @@ def ensure_sample(settings: Settings) -> SampleCounts | None:
         return None
     requested = settings.as_of_date.isoformat() if settings.as_of_date else None
     as_of_date = decide_as_of_date(None, requested, datetime.datetime.now(datetime.UTC))
-    present = _source_tables(settings.warehouse_file)
+    present = _source_tables(settings)
     if len(present) == 1:
         raise WarehouseError(
             f"{settings.warehouse_file} holds raw.{present.pop()} but not the other source table. "
@@ -353,12 +352,13 @@ def ensure_sample(settings: Settings) -> SampleCounts | None:
         months=settings.months,
         seed=settings.seed,
         as_of_date=as_of_date,
+        memory=settings.warehouse_memory,
     )
 
 
-def _source_tables(warehouse_file: Path) -> set[str]:
-    with duckdb.connect() as connection:
-        attach_warehouse(connection, warehouse_file)
+def _source_tables(settings: Settings) -> set[str]:
+    with connect_beside(settings.warehouse_file, settings.warehouse_memory) as connection:
+        attach_warehouse(connection, settings.warehouse_file)
         found = connection.execute(
             """
             select table_name from information_schema.tables
@@ -377,16 +377,16 @@ def write_sample(
     seed: int,
     as_of_date: datetime.date,
     threads: int | None = None,
+    memory: str = HALF_OF_THE_MACHINE,
 ) -> SampleCounts:
     """Write raw.customers and raw.transactions in one transaction, and note it in ops.source_loads.
 
     The transactions cover `months` months that end on as_of_date. The rows depend on the arguments other than
-    `threads` (DuckDB's; all cores when None) alone.
+    `threads` (DuckDB's; all cores when None) and `memory` (as WAREHOUSE_MEMORY) alone.
 
     :raises WarehouseError: when the warehouse file cannot be used, or has one of the tables already.
     """
-    with duckdb.connect() as connection:
-        connection.execute("set temp_directory = ?", [f"{warehouse_file}.tmp"])
+    with connect_beside(warehouse_file, memory) as connection:
         if threads:
             connection.execute("set threads = ?", [threads])
         attach_warehouse(connection, warehouse_file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,17 @@ create table if not exists warehouse.ops.source_loads (
 """
 
 
+def connect_beside(
+    warehouse_file: Path, memory: str, database: Path | Literal[":memory:"] = ":memory:"
+) -> duckdb.DuckDBPyConnection:
+    """Return a connection to `database` that keeps to `memory` and spills beside the warehouse file, as dbt does.
+
+    :param memory: a size or a share of the machine, as WAREHOUSE_MEMORY has it.
+    """
+    # DuckDB's own folder for this would be ./.tmp, or beside the scratch file on a disk that may be a memory disk.
+    return duckdb.connect(database, config={"memory_limit": memory, "temp_directory": f"{warehouse_file}.tmp"})
+
+
 def attach_warehouse(connection: duckdb.DuckDBPyConnection, warehouse_file: Path) -> None:
     """Attach the warehouse file as `warehouse`, and make the file, and its folder, when there is none.
 
@@ -131,7 +143,25 @@ def warehouse_transaction(connection: duckdb.DuckDBPyConnection, warehouse_file:
     except duckdb.Error as error:
         raise WarehouseError(
             f"Writing to the warehouse {warehouse_file} failed, so it was left as it was: {error}"
+            f"{what_no_room_asks_for(str(error), warehouse_file)}"
         ) from error
+
+
+def says_no_room(message: str) -> bool:
+    """Tell whether a message of DuckDB says that disk or memory ran out."""
+    no_room = "No space left|File too large|Disk quota exceeded|failed to (offload|allocate|pin)"
+    return re.search(no_room, message) is not None
+
+
+def what_no_room_asks_for(message: str, warehouse_file: Path) -> str:
+    """Return what to do when a message of DuckDB says that disk or memory ran out, as a line below it; else nothing."""
+    if not says_no_room(message):
+        return ""
+    return (
+        f"\nFree space in {warehouse_file.parent}: {warehouse_file.name} needs it, and {warehouse_file.name}.tmp, "
+        "where DuckDB puts what does not fit into memory. Or name a file on another disk (WAREHOUSE_FILE), or "
+        "give it more memory (WAREHOUSE_MEMORY). Then start again: nothing that was there is lost."
+    )
 
 
 def remember_source_load(

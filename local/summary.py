@@ -11,7 +11,7 @@ from rich.console import Console
 
 from include.customer_360.catalog import load_catalog
 from include.customer_360.settings import Settings
-from local.sources import attach_warehouse
+from local.sources import attach_warehouse, connect_beside
 
 SOURCE_ROWS = """
 select
@@ -65,7 +65,7 @@ def print_summary(
         console.print(f"Done: the marts of {as_of_date} are in Snowflake; ops.publications has their row counts.")
         return
     # Not connected to directly: DuckDB could not tell a file raw.duckdb from the schema raw.
-    with closing(duckdb.connect()) as connection:
+    with closing(connect_beside(settings.warehouse_file, settings.warehouse_memory)) as connection:
         attach_warehouse(connection, settings.warehouse_file)
         connection.execute("use warehouse")
         print_sources(console, connection)

@@ -6,6 +6,7 @@ The names, defaults and meanings stand in .env.example.
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,12 @@ POOL_SLOTS = 8
 """The slots of pool `warehouse`: so many tasks have the warehouse open at once, on DuckDB as long as they only read."""
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+# Of the machine, or of the container when its limit is lower: DuckDB reads both.
+HALF_OF_THE_MACHINE = "50%"
+# With less a build cannot hold what it has open at once, however much it spills; a share may come to less.
+LEAST_MEGABYTES = 500
+_MEGABYTES = {"kb": 1e-3, "mb": 1, "gb": 1e3, "tb": 1e6}
+_MEGABYTES |= {"kib": 2**10 / 1e6, "mib": 2**20 / 1e6, "gib": 2**30 / 1e6, "tib": 2**40 / 1e6}
 
 
 class SettingsError(ValueError):
@@ -37,6 +44,7 @@ class Settings(BaseSettings):
 
     warehouse: Literal["duckdb", "snowflake"] = "duckdb"
     warehouse_file: Path = Path("data/warehouse.duckdb")
+    warehouse_memory: str = HALF_OF_THE_MACHINE
     export_root: str = "data/exports"
     customers: int = Field(default=50_000, ge=1, le=10_000_000)
     months: int = Field(default=18, ge=1, le=240)
@@ -52,6 +60,19 @@ class Settings(BaseSettings):
     @classmethod
     def _from_project_root(cls, value: Path) -> Path:
         return (PROJECT_ROOT / value.expanduser()).resolve()
+
+    @field_validator("warehouse_memory")
+    @classmethod
+    def _as_duckdb_takes_it(cls, value: str) -> str:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]i?b|%)", value.strip().lower())
+        if found is None:
+            raise ValueError("give a size such as 6GB or 6GiB, or a share of the machine such as 50%")
+        number, unit = float(found[1]), found[2]
+        if unit == "%" and not 1 <= number <= 100:
+            raise ValueError("a share of the machine is from 1% to 100%")
+        if unit != "%" and number * _MEGABYTES[unit] < LEAST_MEGABYTES:
+            raise ValueError(f"give at least {LEAST_MEGABYTES}MB")
+        return value.strip()
 
     @field_validator("export_root")
     @classmethod

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.sql.operators.sql import BaseSQLOperator
 
 from include.customer_360.connection import CONN_ID, query_tag, warehouse_connection, writer_slots
-from include.customer_360.settings import POOL
+from include.customer_360.settings import POOL, load_settings
 
 if TYPE_CHECKING:
     import jinja2
@@ -76,7 +76,8 @@ class WarehouseOperator(BaseSQLOperator):
         """Return what the hook is opened with besides what the connection says."""
         if connection.conn_type != "snowflake":
             # DuckDB would also create a file that is missing.
-            return {"read_only": True} if self.reads_only else {}
+            read_only = {"read_only": True} if self.reads_only else {}
+            return {"memory_limit": load_settings().warehouse_memory, **read_only}
         tag = query_tag(self.dag_id, self.dag_run_id, self.task_id, self.as_of_date)
         return {"session_parameters": {**(connection.extra_dejson.get("session_parameters") or {}), "QUERY_TAG": tag}}
 

@@ -1,10 +1,12 @@
-{% macro latest_ingested(relation) -%}
+{% macro latest_ingested(relation, condition='true') -%}
     {#- One row per transaction_id: the latest ingested. Every other column breaks the tie, so that a rerun keeps the same
-        row. Only the few repeated transactions are sorted: sorting all takes longer than all the rest of the load. -#}
+        row. Only the few repeated transactions are sorted: sorting all takes longer than all the rest of the load. Which are
+        repeated is asked of all rows with an id: to see whether each meets the condition costs more than to rank a few more. -#}
     with repeated as (
 
         select transaction_id
         from {{ relation }}
+        where transaction_id is not null
         group by transaction_id
         having count(*) > 1
 
@@ -27,14 +29,14 @@
                     channel asc nulls last
             ) as version_rank
         from {{ relation }}
-        where transaction_id in (select repeated.transaction_id from repeated)
+        where {{ condition }} and transaction_id in (select repeated.transaction_id from repeated)
 
     )
 
     select
         {{ transaction_columns() }}
     from {{ relation }}
-    where transaction_id not in (select repeated.transaction_id from repeated)
+    where {{ condition }} and transaction_id not in (select repeated.transaction_id from repeated)
     union all
     select
         {{ transaction_columns() }}

@@ -1,21 +1,7 @@
-with transaction_rows as (
+-- The view itself is read: of a CTE that is read more than once DuckDB would hold all rows with all columns.
+with final as (
 
-    select * from {{ ref('stg_transaction_rows') }}
-
-),
-
-accepted as (
-
-    select
-        {{ transaction_columns() }}
-    from transaction_rows
-    where reject_reason is null
-
-),
-
-final as (
-
-    {{ latest_ingested('accepted') }}
+    {{ latest_ingested(ref('stg_transaction_rows'), 'reject_reason is null') }}
 
 )
 

@@ -1,0 +1,111 @@
+"""Every part of the benchmarks runs, on 300 customers; what is measured there means nothing."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from benchmarks.run import MEASUREMENTS, assert_same_load, deliver_day, seconds_covered
+from include.customer_360.settings import PROJECT_ROOT
+from local.sample import write_sample
+
+LAST_DAY = datetime.date(2026, 3, 31)
+# The parts without an Airflow; the others need minutes, and start Airflow, load and build as these and the end-to-end
+# tests do. `refresh` is a clone of the committed state.
+QUICK = {
+    "load": "first load by dbt / hand-tuned load",
+    "models": "dbt build / hand-tuned script, models and tests only",
+    "queries": "single-customer lookup",
+    "parsing": "parse of dags/customer_360_refresh.py",
+}
+WITH_AIRFLOW = {"dag", "history", "customers", "backfill", "size", "refresh"}
+
+
+def test_every_part_is_named_here_and_in_the_readme() -> None:
+    assert set(MEASUREMENTS) == {*QUICK, *WITH_AIRFLOW}
+    readme = (PROJECT_ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert [part for part in MEASUREMENTS if f"`{part}`" not in readme] == []
+
+
+def test_the_parts_without_airflow_run() -> None:
+    done = bench(*QUICK)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [part for part, row in QUICK.items() if row not in done.stdout] == []
+
+
+def test_a_growing_history_is_measured() -> None:
+    """And with it what `customers`, `backfill` and `dag` are made of."""
+    done = bench("history", "--rounds", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    [ratio] = re.findall(
+        r"10 times the history, refresh, median of 1\*\* \(aim 1.5\) \| \*\*(\d+\.\d\d)\*\*", done.stdout
+    )
+    assert 0.2 < float(ratio) < 5
+    assert re.search(r"\| 20 months: peak memory .* \| \d+\.\d GiB; \d+\.\d GiB \|", done.stdout)
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    small = ["--customers", "300", "--months", "2"]
+    command = [sys.executable, "-m", "benchmarks.run", *arguments, *small]
+    if "--rounds" not in arguments:
+        command += ["--rounds", "1"]
+    return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_new_day_has_new_transactions_late_ones_and_corrections(tmp_path: Path) -> None:
+    file = tmp_path / "w.duckdb"
+    write_sample(file, customers=3000, months=1, seed=42, as_of_date=LAST_DAY)
+    query = (
+        "select count(*), count(distinct transaction_id) from raw.transactions where transaction_date = '2026-03-31'"
+    )
+    [(_, last_day)] = rows(file, query)
+    before = rows(file, "select count(*) from raw.transactions")
+
+    added = deliver_day(file, datetime.date(2026, 4, 1))
+
+    assert rows(file, f"select count(*) - {added} from raw.transactions") == before
+    arrived = "from raw.transactions where ingested_at >= '2026-04-02'"
+    [(new, late)] = rows(
+        file,
+        f"select count(*), count(*) filter (transaction_date < '2026-04-01') {arrived} "
+        "and transaction_id like 'DAY0401%'",
+    )
+    [(corrections, known)] = rows(
+        file,
+        "select count(*), count(*) filter (transaction_id in (select transaction_id from raw.transactions where "
+        f"ingested_at < '2026-04-02')) {arrived} and transaction_id not like 'DAY%'",
+    )
+    assert new == last_day
+    assert 0 < late < new / 50
+    assert corrections == known == added - new > 0
+
+
+def rows(file: Path, sql: str) -> list[tuple]:
+    with duckdb.connect(str(file)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_a_row_that_differs_from_the_hand_tuned_load_is_found(tmp_path: Path) -> None:
+    for name, schema in (("a", "core"), ("b", "hand_tuned_load")):
+        with duckdb.connect(str(tmp_path / name)) as connection:
+            connection.execute(f"create schema {schema}")
+            connection.execute(f"create table {schema}.fct_transactions as select 1 as id from range(2)")
+            connection.execute(f"create table {schema}.rejected_transactions as select 1 as id")
+    assert_same_load(tmp_path / "a", tmp_path / "b")
+    with duckdb.connect(str(tmp_path / "b")) as connection:
+        connection.execute("insert into hand_tuned_load.fct_transactions values (1)")
+    with pytest.raises(AssertionError, match="fct_transactions differs from the hand-tuned load in 1 rows"):
+        assert_same_load(tmp_path / "a", tmp_path / "b")
+
+
+def test_time_that_validations_share_counts_once() -> None:
+    at = "2026-03-31T03:00:{:02d}+00:00".format
+    assert seconds_covered([]) == 0
+    # 0 to 4, with one inside and one that reaches to 6; then 10 to 12.
+    assert seconds_covered([(at(10), at(12)), (at(0), at(4)), (at(1), at(3)), (at(2), at(6))]) == 8

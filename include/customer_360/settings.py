@@ -74,6 +74,12 @@ class Settings(BaseSettings):
             raise ValueError(f"give at least {LEAST_MEGABYTES}MB")
         return value.strip()
 
+    @property
+    def memory_of_a_reader(self) -> str:
+        """What one of POOL_SLOTS sessions side by side may take of WAREHOUSE_MEMORY, as DuckDB takes it."""
+        number, unit = re.fullmatch(r"([\d.]+) *(\S+)", self.warehouse_memory).groups()  # type: ignore[union-attr]
+        return f"{float(number) / POOL_SLOTS:g}{unit}"
+
     @field_validator("export_root")
     @classmethod
     def _uri_or_absolute(cls, value: str) -> str:

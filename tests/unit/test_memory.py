@@ -14,6 +14,7 @@ import duckdb
 import pytest
 import yaml
 
+from include.customer_360.operators.publish import WriteHistoryOperator
 from include.customer_360.operators.validate import ValidateMartOperator
 from include.customer_360.settings import DBT_PROJECT, HALF_OF_THE_MACHINE, PROJECT_ROOT, SettingsError, load_settings
 from local.local_airflow import LocalAirflow
@@ -71,14 +72,33 @@ def test_the_share_is_of_this_machine_or_of_what_it_is_given() -> None:
     assert given.stdout.strip() in ("1.9 GiB", "2.0 GiB")
 
 
-def test_a_session_of_an_operator_keeps_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_of_an_operator_that_writes_keeps_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     warehouse = tmp_path / "w.duckdb"
     monkeypatch.setenv("WAREHOUSE_MEMORY", "2GB")
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(warehouse)}))
-    operator = ValidateMartOperator(task_id="v", mart="sources", run_schema="marts_run_1", as_of_date="2026-03-31")
+    operator = WriteHistoryOperator(task_id="w", run_schema="marts_run_1", as_of_date="2026-03-31")
     with closing(operator.get_db_hook().get_conn()) as connection:
         settings = connection.execute(f"{LIMIT}, current_setting('temp_directory')").fetchall()
     assert settings == [(TWO_GB, f"{warehouse}.tmp")]
+
+
+@pytest.mark.parametrize(("memory", "of_a_reader"), [("8GiB", "1.0 GiB"), ("6.4 GB", "762.9 MiB")])
+def test_readers_side_by_side_share_it_and_spill_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str, of_a_reader: str
+) -> None:
+    """Eight slots: 8 GiB are 1 GiB each, 6.4 GB are 800 MB, which DuckDB shows in MiB."""
+    warehouse = tmp_path / "w.duckdb"
+    duckdb.connect(str(warehouse)).close()
+    monkeypatch.setenv("WAREHOUSE_MEMORY", memory)
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(warehouse)}))
+    operator = ValidateMartOperator(task_id="v", mart="sources", run_schema="marts_run_1", as_of_date="2026-03-31")
+    sort = "select max(r) from (select row_number() over (order by hash(i)) as r, repeat('x', 50) from range(20000000) t(i))"
+    with closing(operator.get_db_hook().get_conn()) as connection:
+        settings = connection.execute(f"{LIMIT}, current_setting('temp_directory')").fetchall()
+        assert settings == [(of_a_reader, f"{warehouse}.reader_{os.getpid()}.tmp")]
+        connection.execute("set memory_limit = '200MB'")
+        assert connection.execute(sort).fetchall() == [(20_000_000,)]
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_dbt_keeps_to_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -75,9 +76,13 @@ class WarehouseOperator(BaseSQLOperator):
     def hook_options(self, connection: Connection) -> dict[str, Any]:
         """Return what the hook is opened with besides what the connection says."""
         if connection.conn_type != "snowflake":
+            settings = load_settings()
+            if not self.reads_only:
+                return {"memory_limit": settings.warehouse_memory}
+            # Readers are side by side: each has its share of the memory, and its own place to spill to. Without read_only
             # DuckDB would also create a file that is missing.
-            read_only = {"read_only": True} if self.reads_only else {}
-            return {"memory_limit": load_settings().warehouse_memory, **read_only}
+            spill = f"{connection.host}.reader_{os.getpid()}.tmp"
+            return {"read_only": True, "memory_limit": settings.memory_of_a_reader, "temp_directory": spill}
         tag = query_tag(self.dag_id, self.dag_run_id, self.task_id, self.as_of_date)
         return {"session_parameters": {**(connection.extra_dejson.get("session_parameters") or {}), "QUERY_TAG": tag}}
 

@@ -97,6 +97,37 @@ def test_a_failed_validation_publishes_nothing_and_the_next_good_run_of_the_date
     assert run_schemas(deployment) == []
 
 
+def test_a_failed_validation_that_is_cleared_with_what_follows_publishes(deployment: Deployment, green: str) -> None:
+    deployment.query(
+        "insert into ops.publications select 'planted', date '2026-03-30', 'customer_360_profile', 3000, "
+        "sum(lifetime_value), timestamp '2099-01-01' from marts.customer_360_profile"
+    )
+    run_id, state = deployment.run(as_of_date="2026-03-31")
+    assert state == "failed"
+    checks = f"select mart, count(*) from ops.validation_results where dag_run_id = '{run_id}' group by 1 order by 1"
+    failed = f"select mart, check_name from ops.validation_results where dag_run_id = '{run_id}' and not passed"
+    kept = deployment.query(checks)
+    assert [mart for mart, _ in kept] == sorted((*MARTS, "sources"))
+    assert deployment.query(failed) == [("customer_360_profile", "profile_row_count_near_published")]
+
+    deployment.query("delete from ops.publications where dag_run_id = 'planted'")
+    deployment.client.post(
+        "dags/customer_360_refresh/clearTaskInstances",
+        json={
+            "dag_run_id": run_id,
+            "task_ids": ["validate_marts.validate_customer_360_profile"],
+            "include_downstream": True,
+            "only_failed": False,
+            "reset_dag_runs": True,
+            "dry_run": False,
+        },
+    ).raise_for_status()
+    assert deployment.state(run_id) == "success", deployment.failures(run_id)
+    assert deployment.query(checks) == kept
+    assert deployment.query(failed) == []
+    assert deployment.wait_for_export_of(run_id)["partition_key"] == "2026-03-31"
+
+
 def test_a_failed_data_test_ends_the_run_and_clearing_it_does_not_pass(deployment: Deployment, green: str) -> None:
     marts = deployment.published()
     deployment.query(

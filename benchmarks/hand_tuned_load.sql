@@ -42,10 +42,11 @@ from transactions
 left join (select distinct customer_id from core.customers_snapshot) as customers using (customer_id)
 left join core.merchant_categories as categories on transactions.merchant_category = categories.merchant_category;
 
+-- Of all rows, usable or not: a few more to rank, and nothing to join or to cast.
 create temp table repeated as
 select transaction_id
-from typed
-where reject_reason is null
+from raw.transactions
+where transaction_id <> ''
 group by transaction_id
 having count(*) > 1;
 

@@ -524,8 +524,8 @@ def measure_load(bench: Bench) -> None:
 def run_by_hand(warehouse: Path, script: str) -> None:
     """Run a script on a warehouse file, in a process of its own and within the memory that dbt has."""
     program = (
-        "import duckdb, sys; "
-        "duckdb.connect(sys.argv[1], config={'memory_limit': sys.argv[2]}).execute(sys.stdin.read())"
+        "import duckdb, sys; connection = duckdb.connect(sys.argv[1], config={'memory_limit': sys.argv[2]}); "
+        "connection.execute('set enable_progress_bar = false'); connection.execute(sys.stdin.read())"
     )
     memory = load_settings().warehouse_memory
     subprocess.run([sys.executable, "-c", program, str(warehouse), memory], input=script, text=True, check=True)

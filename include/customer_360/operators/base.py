@@ -79,8 +79,8 @@ class WarehouseOperator(BaseSQLOperator):
             settings = load_settings()
             if not self.reads_only:
                 return {"memory_limit": settings.warehouse_memory}
-            # Side by side each has its share of the memory, and its own place to spill to. Without read_only DuckDB would
-            # also create a file that is missing.
+            # Side by side each has its share of the memory, and its own place to spill to. Without read_only DuckDB
+            # would also create a file that is missing.
             spill = f"{connection.host}.reader_{os.getpid()}.tmp"
             return {"read_only": True, "memory_limit": settings.memory_of_a_reader, "temp_directory": spill}
         tag = query_tag(self.dag_id, self.dag_run_id, self.task_id, self.as_of_date)

@@ -42,6 +42,7 @@ NIGHTS = 30
 RUN_SCHEMA = "marts_run_benchmark"
 AS_OF_MODELS = ["--select", "path:models/intermediate", "path:models/marts", "--exclude", "customer_360_history"]
 LOAD_MODELS = (
+    "touched_customer_months",
     "stg_transaction_days",
     "stg_transaction_rows",
     "stg_transactions",

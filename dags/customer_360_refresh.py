@@ -119,7 +119,7 @@ with DAG(
             False,
             type="boolean",
             title="Test everything",
-            description="The data tests of the fact look at all of it instead of what the load touched.",
+            description="Tests that look at what the load touched look at the whole fact instead.",
         ),
     },
 ):

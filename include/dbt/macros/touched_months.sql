@@ -4,7 +4,7 @@
 
 {% macro touch_all_months() -%}
     {%- if execute and not is_incremental() -%}
-        insert into {{ ref('touched_customer_months') }} (customer_id, month) values (null, null)
+        insert into {{ ref('touched_customer_months').render() }} (customer_id, month) values (null, null)
     {%- endif -%}
 {%- endmacro %}
 
@@ -41,12 +41,12 @@
 {%- endmacro %}
 
 {% macro forget_touched_months() -%}
-    delete from {{ ref('touched_customer_months') }}
+    delete from {{ ref('touched_customer_months').render() }}
 {%- endmacro %}
 
 {% macro touch_months(fact, touched, leaves) -%}
     {#- The months of the rows that leave the fact and of those that come in; every month when all rows leave. -#}
-    insert into {{ ref('touched_customer_months') }} (customer_id, month)
+    insert into {{ ref('touched_customer_months').render() }} (customer_id, month)
     {% if leaves is none -%}
     values (null, null)
     {%- else -%}

@@ -24,7 +24,11 @@ from dbt.contracts.graph.manifest import Manifest
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import load_catalog
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
-from include.customer_360.operators.validate import ValidateMartOperator
+from include.customer_360.operators.validate import (
+    KeepValidationResultsOperator,
+    ValidateMartOperator,
+    ValidateSourcesOperator,
+)
 from include.customer_360.settings import DBT_PROJECT, TEMPLATE_FOLDERS
 
 TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE_FOLDERS), undefined=jinja2.StrictUndefined)
@@ -66,18 +70,30 @@ class Night:
             "as_of_date": as_of_date.isoformat(),
             "dag_run_id": f"night__{as_of_date}",
         }
+        handed_on: list[dict[str, Any]] = []
         # What the operators ask of a run, without one.
         context: Any = {
             "outlet_events": {PUBLISHED: SimpleNamespace(add_partitions=lambda _: None)},
             "macros": SimpleNamespace(datetime=datetime.datetime),
-            "ti": SimpleNamespace(get_dr_count=lambda *_, **__: 0),
+            "ti": SimpleNamespace(
+                get_dr_count=lambda *_, **__: 0,
+                xcom_push=lambda *, key, value: handed_on.append(value),
+                xcom_pull=lambda **_: handed_on,
+            ),
         }
         catalog = load_catalog()
         for operator in (
+            ValidateSourcesOperator(
+                task_id="validate_sources",
+                drift={measure: limits for mart in catalog.marts for measure, limits in mart.drift.items()},
+                freshness_severity="warn",
+                **scope,
+            ),
             *(
                 ValidateMartOperator(task_id=mart.name, mart=mart.name, drift=mart.drift, **scope)
                 for mart in catalog.marts
             ),
+            KeepValidationResultsOperator(task_id="keep_validation_results", validations=[], **scope),
             WriteHistoryOperator(task_id="write_history", **scope),
             PublishMartsOperator(task_id="publish", published=catalog.published, **scope),
             DropRunSchemasOperator(task_id="drop_run_schemas", **scope),

@@ -79,11 +79,11 @@ def test_marts_of_another_date_are_not_mixed_in(
     if not isinstance(account, EmulatedAccount):
         pytest.skip("needs a person who has built nothing yet")
     of_another = deferring | {"SNOWFLAKE_USER": "grace"}
-    said = refusal(of_another, folder, "run", "--select", "metric_mom_spend_change")
+    said = refusal(of_another, folder, "run", "--select", "int_customers")
     assert (
-        "metric_mom_spend_change reads int_customer_monthly_spend, which is not in by_hand.dev_grace_intermediate: "
+        "int_customers reads int_customer_transactions, which is not in by_hand.dev_grace_intermediate: "
         "target dev reads raw and core of production, and builds all else itself, for one as_of_date. Select it too: "
-        "--select int_customer_monthly_spend metric_mom_spend_change"
+        "--select int_customer_transactions int_customers"
     ) in said.replace(of_another["SNOWFLAKE_DATABASE"], "by_hand")
 
 
@@ -104,7 +104,6 @@ def test_a_person_writes_to_schemas_of_that_person_only(account: SnowflakeAccoun
 def test_a_person_reads_core_of_production(account: SnowflakeAccount, dev: str, built: list[str]) -> None:
     fact = [plain(sql) for sql in built if f"{account.by_hand}.core.fct_transactions" in plain(sql)]
     assert [match[1] for sql in fact if (match := WRITES.match(sql))] == [
-        f"{account.by_hand}.{dev}_intermediate.int_customer_monthly_spend",
         f"{account.by_hand}.{dev}_intermediate.int_customer_transactions",
     ]
     counted = f"select count(*) from {dev}_marts.customer_360_profile"
@@ -116,10 +115,9 @@ def test_a_person_sets_no_masking_policy(built: list[str]) -> None:
 
 
 def test_a_person_is_told_where_production_is_to_be_found(environment: dict[str, str], folder: Path) -> None:
-    said = refusal(environment, folder, "run", "--select", "int_customer_monthly_spend")
+    said = refusal(environment, folder, "run", "--select", "int_customer_transactions")
     assert (
-        f"int_customer_monthly_spend reads fct_transactions, which is not in {environment['SNOWFLAKE_DATABASE']}"
-        in said
+        f"int_customer_transactions reads fct_transactions, which is not in {environment['SNOWFLAKE_DATABASE']}" in said
     )
     assert "dbt does not know production's. Give it production's manifest: docs/snowflake.md" in said
 

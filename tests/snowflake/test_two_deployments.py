@@ -60,7 +60,7 @@ def test_a_build_in_one_touches_nothing_of_the_other(both: EmulatedAccount, mani
     }
     built = tables(both, STAGING)
     assert built[f"{RUN_SCHEMA}.customer_360_profile"] == CUSTOMERS
-    assert {name.split(".")[0] for name in built} == {"raw", "staging", "core", RUN_SCHEMA}
+    assert {name.split(".")[0] for name in built} == {"raw", "staging", "core", "ops", RUN_SCHEMA}
 
 
 def test_a_build_names_its_own_deployment_only(both: EmulatedAccount, manifest: dict) -> None:

@@ -56,16 +56,8 @@ active as (
 
 ),
 
--- What all customers together spent, without a group per customer.
-facts as (
-
-    select * from core.fct_transactions
-    where
-        status = 'approved'
-        and transaction_date <= {{ validation.as_of }}
-
-),
-
+-- What all customers together spent, without a group per customer. The fact is named twice: DuckDB would keep all rows of a
+-- CTE that is read twice.
 fact_windows as (
 
     select
@@ -83,8 +75,11 @@ fact_windows as (
                 end
             ), 0
         ) as prior_90_days
-    from facts
-    where transaction_date > {{ validation.as_of }} - {{ 2 * vars.spend_window_days }}
+    from core.fct_transactions
+    where
+        status = 'approved'
+        and transaction_date <= {{ validation.as_of }}
+        and transaction_date > {{ validation.as_of }} - {{ 2 * vars.spend_window_days }}
 
 ),
 
@@ -93,7 +88,10 @@ fact_categories as (
     select
         merchant_category,
         sum(transaction_amount) as spend
-    from facts
+    from core.fct_transactions
+    where
+        status = 'approved'
+        and transaction_date <= {{ validation.as_of }}
     group by merchant_category
 
 ),

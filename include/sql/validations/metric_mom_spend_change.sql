@@ -32,22 +32,16 @@ with mart as (
 
 ),
 
-facts as (
-
-    select * from core.fct_transactions
-    where
-        status = 'approved'
-        and transaction_date < {{ validation.complete_before }}
-
-),
-
 fact_customers as (
 
     select
         customer_id,
         cast(date_trunc('month', min(transaction_date)) as date) as first_month,
         sum(transaction_amount) as spend
-    from facts
+    from core.fct_transactions
+    where
+        status = 'approved'
+        and transaction_date < {{ validation.complete_before }}
     group by customer_id
 
 ),
@@ -58,7 +52,10 @@ fact_days as (
     select
         transaction_date,
         sum(transaction_amount) as spend
-    from facts
+    from core.fct_transactions
+    where
+        status = 'approved'
+        and transaction_date < {{ validation.complete_before }}
     group by transaction_date
 
 ),

@@ -20,6 +20,13 @@ categories as (
 
 ),
 
+medians as (
+
+    select * from {{ ref('int_customer_medians') }}
+
+),
+
+-- The days that the windows and the month in progress need, and no others: few, however long the history.
 approved as (
 
     select
@@ -31,6 +38,7 @@ approved as (
     where
         status = 'approved'
         and transaction_date <= {{ as_of_date() }}
+        and transaction_date >= least({{ days_before_as_of(2 * var('spend_window_days')) }}, {{ open_month }})
 
 ),
 
@@ -127,17 +135,6 @@ windows as (
 
 ),
 
--- The one look at all transactions: the middle of many amounts does not follow from the middles of their parts.
-medians as (
-
-    select
-        customer_id,
-        median(cast(transaction_amount as double)) as median_transaction_value
-    from approved
-    group by customer_id
-
-),
-
 -- Cents from a whole number near their mean: the squares stay whole numbers, and nothing large is taken from its like.
 near_mean as (
 
@@ -195,7 +192,7 @@ final as (
         totals.max_transaction_value,
         {{ ratio('totals.lifetime_value', 'totals.total_transactions') }} as avg_transaction_value,
         cast(round(deviations.transaction_value_stddev, 4) as decimal(18, 4)) as transaction_value_stddev,
-        cast(round(medians.median_transaction_value, 4) as decimal(18, 4)) as median_transaction_value,
+        medians.median_transaction_value,
         cast(coalesce(windows.spend_last_90_days, 0) as decimal(18, 2)) as spend_last_90_days,
         cast(coalesce(windows.spend_prior_90_days, 0) as decimal(18, 2)) as spend_prior_90_days,
         cast(totals.travel_spend as decimal(18, 2)) as travel_spend,

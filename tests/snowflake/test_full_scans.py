@@ -20,7 +20,7 @@ LARGE = {"raw.transactions", "core.fct_transactions", "staging.stg_transactions"
 
 
 def whole_reads(sql: str) -> set[str]:
-    """Return the large tables that a statement reads without a condition that rules every row out."""
+    """Return the large tables that a statement reads without a condition that rules every row out, or all old ones."""
     found = set()
     for tree in sqlglot.parse(sql, dialect="snowflake"):
         if tree is None or (isinstance(tree, exp.Create) and tree.kind == "VIEW"):
@@ -34,9 +34,12 @@ def whole_reads(sql: str) -> set[str]:
 
 
 def reads_nothing(select: exp.Select, tree: exp.Expression) -> bool:
-    """Whether the select has the condition 1 = 0, or is a CTE or subquery of such selects only."""
+    """Whether the select has the condition 1 = 0 or a literal date to begin with, or is read by such selects only."""
     where = select.args.get("where")
     if where is not None and any(part.sql() == "1 = 0" for part in where.find_all(exp.EQ)):
+        return True
+    since = list(where.find_all(exp.GT, exp.GTE)) if where is not None and not where.find(exp.Or) else []
+    if any(part.left.name == "transaction_date" and not part.right.find(exp.Column) for part in since):
         return True
     around = select.parent
     while isinstance(around, exp.SetOperation | exp.Subquery):
@@ -97,6 +100,12 @@ def test_a_night_without_news_reads_as_a_whole_what_is_documented(night_without_
             {"raw.transactions"},
         ),
         ("select a from (select a from core.fct_transactions) as f where 1 = 0", set()),
+        ("select a from core.fct_transactions where transaction_date >= cast('2026-01-01' as date)", set()),
+        ("select a from core.fct_transactions where transaction_date >= b", {"core.fct_transactions"}),
+        (
+            "select a from core.fct_transactions where a = 1 or transaction_date > cast('2026-01-01' as date)",
+            {"core.fct_transactions"},
+        ),
     ],
 )
 def test_a_planted_scan_is_found(sql: str, reads: set[str]) -> None:

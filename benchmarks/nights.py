@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import jinja2
+from airflow.sdk import DAG
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
@@ -31,7 +31,6 @@ from include.customer_360.operators.validate import (
 )
 from include.customer_360.settings import DBT_PROJECT, TEMPLATE_FOLDERS
 
-TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE_FOLDERS), undefined=jinja2.StrictUndefined)
 # The same each night: a manifest has it.
 RUN_SCHEMA = "marts_run_night"
 BUILD = ["build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "test"]
@@ -82,23 +81,26 @@ class Night:
             ),
         }
         catalog = load_catalog()
-        for operator in (
-            ValidateSourcesOperator(
-                task_id="validate_sources",
-                drift={measure: limits for mart in catalog.marts for measure, limits in mart.drift.items()},
-                freshness_severity="warn",
-                **scope,
-            ),
-            *(
-                ValidateMartOperator(task_id=mart.name, mart=mart.name, drift=mart.drift, **scope)
-                for mart in catalog.marts
-            ),
-            KeepValidationResultsOperator(task_id="keep_validation_results", validations=[], **scope),
-            WriteHistoryOperator(task_id="write_history", **scope),
-            PublishMartsOperator(task_id="publish", published=catalog.published, **scope),
-            DropRunSchemasOperator(task_id="drop_run_schemas", **scope),
-        ):
-            operator.render_template_fields(context, TEMPLATES)
+        with DAG("night", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
+            operators = (
+                ValidateSourcesOperator(
+                    task_id="validate_sources",
+                    drift={measure: limits for mart in catalog.marts for measure, limits in mart.drift.items()},
+                    freshness_severity="warn",
+                    **scope,
+                ),
+                *(
+                    ValidateMartOperator(task_id=mart.name, mart=mart.name, drift=mart.drift, **scope)
+                    for mart in catalog.marts
+                ),
+                KeepValidationResultsOperator(task_id="keep_validation_results", validations=[], **scope),
+                WriteHistoryOperator(task_id="write_history", **scope),
+                PublishMartsOperator(task_id="publish", published=catalog.published, **scope),
+                DropRunSchemasOperator(task_id="drop_run_schemas", **scope),
+            )
+        for operator in operators:
+            operator.resolve_template_files()
+            operator.render_template_fields(context)
             operator.execute(context)
 
 

@@ -87,6 +87,7 @@ FUNCTIONS = {
     "hash_agg",
     "lag",
     "lead",
+    "least",
     "length",
     "lower",
     "max",

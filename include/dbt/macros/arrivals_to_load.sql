@@ -86,9 +86,7 @@
             "ingested_at < cast('0001-01-01' as timestamp)", "ingested_at >= cast('9999-12-31' as timestamp)"
         ]) -%}
     {%- endif -%}
-    {#- Of many ranges the one that spans them: reading too much costs less than comparing every row with each. -#}
-    {%- set spans = [(first_days[0], next_days[-1])] if first_days | length > 50 else zip(first_days, next_days) -%}
-    {%- for first_day, next_day in spans if first_day is not none -%}
+    {%- for first_day, next_day in few_ranges(first_days, next_days) if first_day is not none -%}
         {%- do conditions.append(
             "(ingested_at >= cast('" ~ first_day ~ "' as timestamp) and ingested_at < cast('" ~ next_day ~ "' as timestamp))"
         ) -%}

@@ -10,3 +10,15 @@
 {% macro snowflake__in_one_transaction(changes) -%}
     {{ return(snowflake_dml_explicit_transaction(changes)) }}
 {%- endmacro %}
+
+{% macro replace_rows(arguments, leaves) -%}
+    {%- set columns = get_quoted_csv(arguments.dest_columns | map(attribute='name')) -%}
+    {%- set changes -%}
+        delete from {{ arguments.target_relation }}
+        where {{ leaves }};
+        insert into {{ arguments.target_relation }} ({{ columns }})
+        select {{ columns }}
+        from {{ arguments.temp_relation }}
+    {%- endset -%}
+    {{ in_one_transaction(changes) }}
+{%- endmacro %}

@@ -29,10 +29,8 @@
     {%- if first_days[0] is none -%}
         {{ return('all') }}
     {%- endif -%}
-    {#- Of many months the range that spans them: reading too much costs less than comparing every row with each. -#}
-    {%- set spans = [(first_days[0], last_days[-1])] if first_days | length > 50 else zip(first_days, last_days) -%}
     {%- set conditions = [] -%}
-    {%- for first_day, last_day in spans -%}
+    {%- for first_day, last_day in few_ranges(first_days, last_days) -%}
         {%- do conditions.append(
             "transaction_date between cast('" ~ first_day ~ "' as date) and cast('" ~ last_day ~ "' as date)"
         ) -%}

@@ -8,6 +8,20 @@
 {% set arrived_on_touched_day = arrived_on_touched_days() %}
 {% set rejected_amount = try_cast_as('raw_transaction_amount', 'decimal(18, 2)') %}
 
+{% set usable_content -%}
+    {{ arrival_day('ingested_at') }} as arrival_day,
+        count(*) as row_count,
+        coalesce(sum(transaction_amount), 0) as amount,
+        {{ rows_checksum([transaction_columns()]) }} as checksum
+{%- endset %}
+
+{% set rejected_content -%}
+    {{ arrival_day('ingested_at') }} as arrival_day,
+        count(*) as row_count,
+        coalesce(sum({{ rejected_amount }}), 0) as amount,
+        {{ rows_checksum(rejected_columns) }} as checksum
+{%- endset %}
+
 {% set usable_rows -%}
     select
         transaction_id,
@@ -81,10 +95,7 @@ latest as (
 to_accept as (
 
     select
-        {{ arrival_day('ingested_at') }} as arrival_day,
-        count(*) as row_count,
-        coalesce(sum(transaction_amount), 0) as amount,
-        {{ rows_checksum([transaction_columns()]) }} as checksum
+        {{ usable_content }}
     from latest
     where {{ arrived_on_touched_day }}
     group by arrival_day
@@ -94,10 +105,7 @@ to_accept as (
 accepted as (
 
     select
-        {{ arrival_day('ingested_at') }} as arrival_day,
-        count(*) as row_count,
-        coalesce(sum(transaction_amount), 0) as amount,
-        {{ rows_checksum([transaction_columns()]) }} as checksum
+        {{ usable_content }}
     from {{ ref('fct_transactions') }}
     where {{ arrived_on_touched_day }}
     group by arrival_day
@@ -107,10 +115,7 @@ accepted as (
 to_reject as (
 
     select
-        {{ arrival_day('ingested_at') }} as arrival_day,
-        count(*) as row_count,
-        coalesce(sum({{ rejected_amount }}), 0) as amount,
-        {{ rows_checksum(rejected_columns) }} as checksum
+        {{ rejected_content }}
     from {{ ref('stg_transaction_rows') }}
     where
         reject_reason is not null
@@ -122,10 +127,7 @@ to_reject as (
 rejected as (
 
     select
-        {{ arrival_day('ingested_at') }} as arrival_day,
-        count(*) as row_count,
-        coalesce(sum({{ rejected_amount }}), 0) as amount,
-        {{ rows_checksum(rejected_columns) }} as checksum
+        {{ rejected_content }}
     from {{ ref('rejected_transactions') }}
     where {{ arrived_on_touched_day }}
     group by arrival_day

@@ -41,7 +41,6 @@ dated as (
         {{ month_of('transaction_date') }} as month,
         transaction_date,
         transaction_amount,
-        {{ cents('transaction_amount') }} as cents,
         merchant_category
     from transactions
     where
@@ -74,15 +73,7 @@ final as (
     select
         customer_id,
         month,
-        count(*) as transaction_count,
-        cast(sum(transaction_amount) as decimal(38, 2)) as spend,
-        cast(sum(cents * cents) as decimal(38, 0)) as squared_cents,
-        min(transaction_amount) as min_transaction_value,
-        max(transaction_amount) as max_transaction_value,
-        min(transaction_date) as first_transaction_date,
-        max(transaction_date) as last_transaction_date,
-        cast(sum(case when is_travel then transaction_amount else 0 end) as decimal(38, 2)) as travel_spend,
-        cast(sum(case when is_necessity then transaction_amount else 0 end) as decimal(38, 2)) as necessities_spend
+        {{ customer_month_measures() }}
     from counted
     group by customer_id, month
 

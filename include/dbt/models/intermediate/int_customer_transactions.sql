@@ -43,53 +43,37 @@ approved as (
 ),
 
 -- The days of the month in progress, and none of a month that is over on as_of_date.
-open_month as (
+of_open_month as (
 
     select
-        approved.customer_id,
-        count(*) as transaction_count,
-        sum(approved.transaction_amount) as spend,
-        sum({{ cents('approved.transaction_amount') }} * {{ cents('approved.transaction_amount') }}) as squared_cents,
-        min(approved.transaction_amount) as min_transaction_value,
-        max(approved.transaction_amount) as max_transaction_value,
-        min(approved.transaction_date) as first_transaction_date,
-        max(approved.transaction_date) as last_transaction_date,
-        sum(case when categories.is_travel then approved.transaction_amount else 0 end) as travel_spend,
-        sum(case when categories.is_necessity then approved.transaction_amount else 0 end) as necessities_spend
+        approved.*,
+        categories.is_travel,
+        categories.is_necessity
     from approved
     left join categories on approved.merchant_category = categories.merchant_category
     where approved.transaction_date >= {{ open_month }}
-    group by approved.customer_id
+
+),
+
+open_month as (
+
+    select
+        customer_id,
+        {{ customer_month_measures() }}
+    from of_open_month
+    group by customer_id
 
 ),
 
 months as (
 
     select
-        customer_id,
-        transaction_count,
-        spend,
-        squared_cents,
-        min_transaction_value,
-        max_transaction_value,
-        first_transaction_date,
-        last_transaction_date,
-        travel_spend,
-        necessities_spend
+        {{ customer_month_columns() }}
     from customer_months
     where month < {{ open_month }}
     union all
     select
-        customer_id,
-        transaction_count,
-        spend,
-        squared_cents,
-        min_transaction_value,
-        max_transaction_value,
-        first_transaction_date,
-        last_transaction_date,
-        travel_spend,
-        necessities_spend
+        {{ customer_month_columns() }}
     from open_month
 
 ),

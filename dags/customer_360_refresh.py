@@ -143,6 +143,7 @@ with DAG(
                 "TEST_SCOPE": TEST_SCOPE,
                 "WAREHOUSE_FILE": str(settings.warehouse_file),
                 "WAREHOUSE_MEMORY": settings.warehouse_memory,
+                "SNOWFLAKE_EDITION": settings.snowflake_edition,
             },
             install_dbt_deps=False,
         ),

@@ -16,3 +16,8 @@ create schema if not exists {{ deployment }}.intermediate with managed access;
 create schema if not exists {{ deployment }}.marts with managed access;
 
 create schema if not exists {{ deployment }}.ops with managed access;
+{%- if edition == 'standard' %}
+
+-- What readers read in place of marts: views without personal data, made by each publication.
+create schema if not exists {{ deployment }}.marts_read with managed access;
+{%- endif %}

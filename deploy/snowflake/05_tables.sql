@@ -29,6 +29,3 @@ create table if not exists {{ deployment }}.raw.transactions (
     status varchar,
     ingested_at timestamp_ntz
 );
-
--- dbt clusters the fact when it builds it anew; this is for one that is older than its setting.
-alter table if exists {{ deployment }}.core.fct_transactions cluster by (transaction_date);

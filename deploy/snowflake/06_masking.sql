@@ -1,3 +1,4 @@
+{% if edition != 'standard' -%}
 -- Before the grants: nobody is to see personal data in between.
 use role sysadmin;
 
@@ -60,3 +61,4 @@ alter table if exists {{ deployment }}.marts.customer_360_profile
 
 alter table if exists {{ deployment }}.marts.customer_360_profile
     modify column email set masking policy {{ deployment }}.ops.mask_personal_data force;
+{%- endif %}

@@ -34,22 +34,27 @@ grant usage, create table, create view on schema {{ deployment }}.marts to role 
 
 grant usage, create table, create view on schema {{ deployment }}.ops to role {{ deployment }}_transformer;
 
+{% if edition == 'standard' -%}
+grant usage, create view on schema {{ deployment }}.marts_read to role {{ deployment }}_transformer;
+{%- else -%}
 grant apply on masking policy {{ deployment }}.ops.mask_personal_data to role {{ deployment }}_transformer;
+{%- endif %}
 
 grant usage on warehouse {{ deployment }}_transform to role {{ deployment }}_transformer;
 
--- Reader: the tables of marts.
+-- Reader: the tables of marts or, without masking policies, the views on them.
+{%- set readable, kind = ('marts_read', 'views') if edition == 'standard' else ('marts', 'tables') %}
 grant usage on database {{ deployment }} to role {{ deployment }}_reader;
 
-grant usage on schema {{ deployment }}.marts to role {{ deployment }}_reader;
+grant usage on schema {{ deployment }}.{{ readable }} to role {{ deployment }}_reader;
 
-grant select on all tables in schema {{ deployment }}.marts to role {{ deployment }}_reader;
+grant select on all {{ kind }} in schema {{ deployment }}.{{ readable }} to role {{ deployment }}_reader;
 
-grant select on future tables in schema {{ deployment }}.marts to role {{ deployment }}_reader;
+grant select on future {{ kind }} in schema {{ deployment }}.{{ readable }} to role {{ deployment }}_reader;
 
 grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_reader;
 
--- Exporter: the same; the masking policy lets it see personal data.
+-- Exporter: the tables of marts; the masking policy lets it see personal data.
 grant usage on database {{ deployment }} to role {{ deployment }}_exporter;
 
 grant usage on schema {{ deployment }}.marts to role {{ deployment }}_exporter;
@@ -62,9 +67,10 @@ grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_exporter
 
 -- Developer: of production the tables and views of raw and core. Snowflake cannot say what a schema that is made is to
 -- be called: dev_<user>_... is the part of dbt's target dev. What is made there belongs to this role, so developers can
--- write to each other's.
+-- write to each other's. Without masking policies nothing of production: raw and core have names and addresses.
 grant usage, create schema on database {{ deployment }} to role {{ deployment }}_developer;
 
+{% if edition != 'standard' -%}
 grant usage on schema {{ deployment }}.raw to role {{ deployment }}_developer;
 
 grant select on all tables in schema {{ deployment }}.raw to role {{ deployment }}_developer;
@@ -84,5 +90,6 @@ grant select on future tables in schema {{ deployment }}.core to role {{ deploym
 grant select on all views in schema {{ deployment }}.core to role {{ deployment }}_developer;
 
 grant select on future views in schema {{ deployment }}.core to role {{ deployment }}_developer;
+{%- endif %}
 
 grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_developer;

@@ -3,7 +3,8 @@
 Runs the statements of deploy/snowflake, file after file: roles, warehouses, schemas, source tables, masking, grants
 and Airflow's user. All of them can be repeated, so a set-up that stopped is simply started again. With DRY_RUN=1 they
 are printed instead, as a script, and nothing is connected to. DEPLOYMENT names the database, and begins the names of
-roles, warehouses, monitor and user, so that several deployments stand beside each other in one account.
+roles, warehouses, monitors and users, so that several deployments stand beside each other in one account.
+SNOWFLAKE_EDITION says which edition the account has; without it the account is asked.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 SETUP_SQL = Path(__file__).parent
 DEPLOYMENT = "customer_360"
 """The deployment that is set up when none is named."""
+ENTERPRISE, STANDARD = "enterprise", "standard"
+"""The editions that the set-up tells apart: those with masking policies, and the one without."""
+_WITH = {
+    ENTERPRISE: "a masking policy keeps personal data from readers",
+    STANDARD: "there are no masking policies: readers read secure views without personal data, in schema marts_read",
+}
 
 _LOGIN_TIMEOUT_SECONDS = 120
 
@@ -70,6 +77,14 @@ class SnowflakeLogin(BaseSettings):
     private_key_path: str = ""
     private_key_passphrase: SecretStr | None = None
     authenticator: str = ""
+    edition: str = ""
+
+    def told_edition(self) -> str:
+        """Return the edition that SNOWFLAKE_EDITION tells, empty when it tells none.
+
+        :raises SnowflakeSetupError: when it is no edition.
+        """
+        return known_edition(self.edition, "SNOWFLAKE_EDITION") if self.edition else ""
 
     def connection_arguments(self) -> dict[str, Any]:
         """Return what snowflake.connector.connect takes.
@@ -120,23 +135,69 @@ def deployment_name() -> str:
     return name
 
 
-def split_statements(file: str, text: str, deployment: str = DEPLOYMENT) -> list[Statement]:
-    """Return the statements of one file's text, a Jinja template that knows `deployment`, in order.
+def known_edition(edition: str, told_by: str) -> str:
+    """Return ENTERPRISE or STANDARD for the name of an edition of Snowflake, which is above one or the other.
+
+    :raises SnowflakeSetupError: when there is no such edition.
+    """
+    name = edition.strip().lower().replace(" ", "_")
+    if name == STANDARD:
+        return STANDARD
+    if name in (ENTERPRISE, "business_critical", "virtual_private_snowflake"):
+        return ENTERPRISE
+    raise SnowflakeSetupError(
+        f"{told_by} is {edition!r}, which is no edition of Snowflake: set SNOWFLAKE_EDITION to standard or enterprise "
+        "(also for Business Critical)."
+    )
+
+
+def described_edition(edition: str, told_by: str) -> str:
+    """Return, in one line, what the edition means for the set-up."""
+    return f"Edition {edition} ({told_by}): {_WITH[edition]}."
+
+
+def asked_edition(connection: SnowflakeConnection) -> str:
+    """Return the edition of the account that is connected to.
+
+    :raises SnowflakeSetupError: when it does not tell, which only a person with role orgadmin is told.
+    """
+    from snowflake.connector import Error
+
+    try:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("select current_account_name()")
+            ((account,),) = cursor.fetchall()
+            cursor.execute("use role orgadmin")
+            cursor.execute("show accounts")
+            columns = [column[0].lower() for column in cursor.description]
+            accounts = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    except Error as error:
+        raise SnowflakeSetupError(
+            f"The account does not tell its edition, which decides how personal data is kept from readers: {error}\n"
+            "Set SNOWFLAKE_EDITION to standard or enterprise (also for Business Critical); in Snowsight it stands in "
+            "the account's details, below left. Or let SNOWFLAKE_USER use role orgadmin."
+        ) from error
+    (edition,) = (found["edition"] for found in accounts if found["account_name"] == account)
+    return known_edition(edition, f"the edition of account {account}")
+
+
+def split_statements(file: str, text: str, deployment: str = DEPLOYMENT, edition: str = ENTERPRISE) -> list[Statement]:
+    """Return the statements of one file's text, a Jinja template that knows `deployment` and `edition`, in order.
 
     :raises jinja2.UndefinedError: when the text uses another name.
     """
     rendered = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(text)
-    text = sqlparse.format(rendered.render(deployment=deployment), strip_comments=True)
+    text = sqlparse.format(rendered.render(deployment=deployment, edition=edition), strip_comments=True)
     statements = sqlparse.split(text, strip_semicolon=True)
     return [Statement(file, number, len(statements), sql) for number, sql in enumerate(statements, start=1)]
 
 
-def read_statements(deployment: str = DEPLOYMENT, folder: Path = SETUP_SQL) -> list[Statement]:
-    """Return the statements of all files of the folder for one deployment, in the order in which they run."""
+def read_statements(deployment: str = DEPLOYMENT, edition: str = ENTERPRISE) -> list[Statement]:
+    """Return the statements of all files for one deployment on an edition, in the order in which they run."""
     return [
         statement
-        for file in sorted(folder.glob("*.sql"))
-        for statement in split_statements(file.name, file.read_text(encoding="utf-8"), deployment)
+        for file in sorted(SETUP_SQL.glob("*.sql"))
+        for statement in split_statements(file.name, file.read_text(encoding="utf-8"), deployment, edition)
     ]
 
 
@@ -163,20 +224,21 @@ def run_statements(connection: SnowflakeConnection, statements: Sequence[Stateme
                 f"{statement.place}, failed:\n{statement.sql}\n\n"
                 f"Snowflake says: {error}\n\n"
                 f"It ran as {role}. Check that SNOWFLAKE_USER may use that role, and that what the statement changes "
-                "belongs to it or to a role under it. Then run `make snowflake-setup` again: what ran before this "
-                "statement stays and is repeated without harm."
+                "belongs to it or to a role under it; a masking policy needs another edition than Standard "
+                "(SNOWFLAKE_EDITION=standard). Then run `make snowflake-setup` again: what ran before this statement "
+                "stays and is repeated without harm."
             ) from error
         if statement.sql.startswith("use role "):
             role = statement.sql.removeprefix("use ")
         print(f"{statement.place}: {statement.first_line}\n    {rows[0][0] if rows else 'done'}")
 
 
-def set_up(login: SnowflakeLogin, statements: Sequence[Statement]) -> None:
-    """Connect and run the statements.
+def set_up(login: SnowflakeLogin, deployment: str) -> int:
+    """Connect, ask for the edition where none is told, and run the statements; return how many there are.
 
     :raises SnowflakeSetupError: when the login is incomplete or refused, or a statement fails.
     """
-    arguments = login.connection_arguments()
+    arguments, edition, told_by = login.connection_arguments(), login.told_edition(), "SNOWFLAKE_EDITION"
     print(f"Connecting to account {login.account} as {login.user} ...")
     # Imported here: it takes seconds, and a dry run needs none of it.
     import snowflake.connector
@@ -191,24 +253,30 @@ def set_up(login: SnowflakeLogin, statements: Sequence[Statement]) -> None:
             "SNOWFLAKE_PRIVATE_KEY_PATH is that user's, with SNOWFLAKE_PRIVATE_KEY_PASSPHRASE if the key has one."
         ) from error
     with closing(connection):
+        if not edition:
+            edition, told_by = asked_edition(connection), "as the account says"
+        print(described_edition(edition, told_by))
+        statements = read_statements(deployment, edition)
         run_statements(connection, statements)
+    return len(statements)
 
 
 def main() -> int:
     """Set up, or with DRY_RUN print the statements; return the exit code."""
     try:
-        deployment = deployment_name()
-        statements = read_statements(deployment)
+        deployment, login = deployment_name(), SnowflakeLogin()
         if os.environ.get("DRY_RUN", "") not in ("", "0"):
-            print(as_script(statements))
+            edition = login.told_edition() or ENTERPRISE
+            print(f"-- {described_edition(edition, 'SNOWFLAKE_EDITION' if login.edition else 'unless it is set')}\n")
+            print(as_script(read_statements(deployment, edition)))
             return 0
-        set_up(SnowflakeLogin(), statements)
+        count = set_up(login, deployment)
     except SnowflakeSetupError as error:
         print(error, file=sys.stderr)
         return 1
     print(
-        f"Snowflake is set up for {deployment}: {len(statements)} statements. "
-        f"Next: the key of {deployment}_airflow, docs/snowflake.md."
+        f"Snowflake is set up for {deployment}: {count} statements. "
+        f"Next: the keys of {deployment}_airflow and {deployment}_export, docs/snowflake.md."
     )
     return 0
 

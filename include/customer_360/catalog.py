@@ -64,13 +64,23 @@ class MartMeta(_Entry):
 
 
 class Mart(_Entry):
-    """A model that a run validates or publishes: its name, its schema before the readers, what is watched of it."""
+    """A model that a run validates or publishes: its name, its schema before the readers, what is watched of it.
+
+    Its columns stand in the order of its yml; personal are those with `config.meta.personal_data` there.
+    """
 
     name: str
     table_schema: str
     validated: bool
     published: bool
     drift: dict[str, DriftLimits]
+    columns: tuple[str, ...] = ()
+    personal_columns: tuple[str, ...] = ()
+
+    @property
+    def columns_without_personal_data(self) -> tuple[str, ...]:
+        """The columns that may be shown to everybody."""
+        return tuple(column for column in self.columns if column not in self.personal_columns)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -212,7 +222,15 @@ def _models(manifest: Mapping[str, Any], templates: Path, problems: list[str]) -
         template = templates / "validations" / f"{node['name']}.sql"
         if described.validated and not template.is_file():
             problems.append(f"{place}.validated is True, but there is no template: write {_shown(template)}.")
-        mart = Mart(name=node["name"], table_schema=layer, **dict(described))
+        columns = node["columns"]
+        personal = (name for name, column in columns.items() if column["config"].get("meta", {}).get("personal_data"))
+        mart = Mart(
+            name=node["name"],
+            table_schema=layer,
+            columns=tuple(columns),
+            personal_columns=tuple(personal),
+            **dict(described),
+        )
         found.append((_depth(unique_id, manifest, depths), mart))
     # A mart comes after all that it is made of, so that what holds the others is the last to change.
     return tuple(mart for _, mart in sorted(found, key=lambda entry: (entry[0], entry[1].name)))

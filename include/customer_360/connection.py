@@ -1,19 +1,24 @@
-"""The Airflow connection `warehouse`: what it must hold, and the same as the variables that dbt's profile reads."""
+"""The Airflow connections to the warehouse: what they must hold, and the same as the variables of dbt's profile."""
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from include.customer_360.dbt_vars import snowflake_session
 from include.customer_360.settings import POOL_SLOTS, load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 CONN_ID = "warehouse"
+EXPORT_CONN_ID = "warehouse_export"
 SNOWFLAKE_EXTRAS = ("account", "database", "warehouse", "role")
 PRIVATE_KEYS = ("private_key_content", "private_key_file")
 
@@ -30,7 +35,7 @@ def writer_slots() -> int:
 def warehouse_connection(conn_id: str = CONN_ID) -> Connection:
     """Return the connection, complete and of the type that WAREHOUSE asks for.
 
-    :raises WarehouseConnectionError: when it is missing, of another type, or lacks something.
+    :raises WarehouseConnectionError: when it is missing, of another type, lacks something, or its key cannot be read.
     """
     warehouse = load_settings().warehouse
     try:
@@ -50,6 +55,7 @@ def warehouse_connection(conn_id: str = CONN_ID) -> Connection:
             f"The Airflow connection {conn_id!r} lacks {', '.join(missing)}: "
             "add it, as in airflow_settings.example.yaml."
         )
+    private_key(connection)
     return connection
 
 
@@ -66,6 +72,39 @@ def missing_from(connection: Connection) -> list[str]:
     return missing
 
 
+def private_key(connection: Connection) -> str:
+    """Return the text of a connection's private_key_content as PEM, encrypted as it was; empty without one.
+
+    It may be PEM or the base64 of PEM, with white space around it and within. The hook reads both, dbt only the first.
+
+    :raises WarehouseConnectionError: when it is neither, or its passphrase is not the connection's password.
+    """
+    text = str(connection.extra_dejson.get("private_key_content") or "").strip()
+    if not text:
+        return ""
+    pem = text
+    if not text.startswith("-----BEGIN"):
+        try:
+            pem = base64.b64decode("".join(text.split()), validate=True).decode("ascii").strip()
+        except ValueError:
+            pem = ""
+    if not pem.startswith("-----BEGIN"):
+        raise WarehouseConnectionError(
+            f"private_key_content of the Airflow connection {connection.conn_id!r} is no private key: give the text of "
+            "the .p8 file, from -----BEGIN to -----END with its line breaks, or the base64 of all of it."
+        )
+    passphrase = connection.password.strip().encode() if connection.password else None
+    try:
+        load_pem_private_key(pem.encode(), password=passphrase)
+    # As cryptography has it: TypeError for a passphrase too many or too few.
+    except (ValueError, TypeError, UnsupportedAlgorithm) as refused:
+        raise WarehouseConnectionError(
+            f"private_key_content of the Airflow connection {connection.conn_id!r} cannot be read: {refused}. The "
+            "connection's password has to be the key's passphrase, and empty where the key has none; check both."
+        ) from None
+    return pem + "\n"
+
+
 def dbt_environment(connection: Connection) -> dict[str, str]:
     """Return the variables that include/dbt/profiles.yml reads, with secrets, from a Snowflake connection.
 
@@ -80,10 +119,10 @@ def dbt_environment(connection: Connection) -> dict[str, str]:
         "SNOWFLAKE_DATABASE": extra["database"],
         "SNOWFLAKE_WAREHOUSE": extra["warehouse"],
         "SNOWFLAKE_ROLE": extra["role"],
-        "SNOWFLAKE_PRIVATE_KEY": extra.get("private_key_content"),
+        "SNOWFLAKE_PRIVATE_KEY": private_key(connection),
         "SNOWFLAKE_PRIVATE_KEY_PATH": extra.get("private_key_file"),
         # As SnowflakeHook has it: with a key, the password is the key's passphrase.
-        "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": connection.password if has_key else None,
+        "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": (connection.password or "").strip() if has_key else None,
         "SNOWFLAKE_PASSWORD": None if has_key else connection.password,
         "SNOWFLAKE_AUTHENTICATOR": None,
         "SNOWFLAKE_HOST": extra.get("host"),
@@ -92,17 +131,31 @@ def dbt_environment(connection: Connection) -> dict[str, str]:
     return {name: str(value or "") for name, value in values.items()}
 
 
-def export_session(connection: Connection) -> dict[str, str]:
-    """Return the role and the warehouse that exports read a Snowflake connection with, as SnowflakeHook takes them.
+def export_conn_id() -> str:
+    """Return the connection that exports read with: on Snowflake that of a user who may read personal data."""
+    return EXPORT_CONN_ID if load_settings().warehouse == "snowflake" else CONN_ID
 
-    EXPORT_ROLE and EXPORT_WAREHOUSE say which; without them those that the set-up made for the connection's database.
+
+def reader_role(connection: Connection) -> str:
+    """Return the role that readers of the marts have on Snowflake: READER_ROLE, or the one that the set-up made."""
+    return load_settings().reader_role or f"{connection.extra_dejson['database']}_reader"
+
+
+def exporter_role(connection: Connection) -> str:
+    """Return the role that exports read with on Snowflake: that of connection `warehouse_export`.
+
+    Where there is none, that of the set-up for the database of this connection.
     """
-    settings = load_settings()
-    database = connection.extra_dejson["database"]
-    return {
-        "role": settings.export_role or f"{database}_exporter",
-        "warehouse": settings.export_warehouse or f"{database}_read",
-    }
+    try:
+        of_exports = BaseHook.get_connection(EXPORT_CONN_ID).extra_dejson.get("role")
+    except AirflowNotFoundException:
+        of_exports = None
+    return of_exports or f"{connection.extra_dejson['database']}_exporter"
+
+
+def session_parameters(connection: Connection, tag: str) -> dict[str, str | int | bool]:
+    """Return what a session on Snowflake is opened with: the connection's own, what all rely on, the tag."""
+    return {**(connection.extra_dejson.get("session_parameters") or {}), **snowflake_session(), "QUERY_TAG": tag}
 
 
 def query_tag(dag_id: str, run_id: str, task_id: str, as_of_date: str) -> str:

@@ -53,8 +53,8 @@ class Settings(BaseSettings):
     test_everything_on: Literal[
         "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "every day", "never"
     ] = "sunday"
-    export_role: str = ""
-    export_warehouse: str = ""
+    snowflake_edition: Literal["enterprise", "standard"] = "enterprise"
+    reader_role: str = ""
 
     @field_validator("warehouse_file")
     @classmethod

@@ -67,8 +67,12 @@ COMMANDS = (
     "mkdir -p ~/.customer-360 && chmod 700 ~/.customer-360",
     "openssl genrsa 2048 | openssl pkcs8 -topk8 -v2 aes-256-cbc -inform PEM -out ~/.customer-360/airflow.p8",
     "openssl rsa -in ~/.customer-360/airflow.p8 -pubout -out ~/.customer-360/airflow.pub",
-    r"public_key=$(grep -v -e ----- ~/.customer-360/airflow.pub | tr -d '\n')",
-    """echo "alter user customer_360_airflow set rsa_public_key = '$public_key';\"""",
+    "openssl genrsa 2048 | openssl pkcs8 -topk8 -v2 aes-256-cbc -inform PEM -out ~/.customer-360/export.p8",
+    "openssl rsa -in ~/.customer-360/export.p8 -pubout -out ~/.customer-360/export.pub",
+    r"airflow_key=$(grep -v -e ----- ~/.customer-360/airflow.pub | tr -d '\n')",
+    r"export_key=$(grep -v -e ----- ~/.customer-360/export.pub | tr -d '\n')",
+    """echo "alter user customer_360_airflow set rsa_public_key = '$airflow_key';\"""",
+    """echo "alter user customer_360_export set rsa_public_key = '$export_key';\"""",
     "openssl genrsa 2048 | openssl pkcs8 -topk8 -v2 aes-256-cbc -inform PEM -out customer_360_airflow.p8",
     "openssl rsa -in customer_360_airflow.p8 -pubout -out customer_360_airflow.pub",
     r"grep -v 'PUBLIC KEY' customer_360_airflow.pub | tr -d '\n'",
@@ -227,9 +231,15 @@ def test_data_of_ones_own_is_loaded_and_refreshed(printed: dict[str, str], proje
     assert rows == [("C1", "10.50", "2024-12-31"), ("C2", "20.00", "2024-12-31")]
 
 
-def test_a_key_pair_comes_out_as_the_statement_for_its_user(printed: dict[str, str]) -> None:
-    statement = printed[COMMANDS[15]].strip()
-    assert re.fullmatch(r"alter user customer_360_airflow set rsa_public_key = '[A-Za-z0-9+/=]{300,}';", statement)
+def test_each_key_pair_comes_out_as_the_statement_for_its_user(printed: dict[str, str]) -> None:
+    keys = set()
+    for user in ("airflow", "export"):
+        (command,) = (command for command in COMMANDS if command.startswith(f'echo "alter user customer_360_{user} '))
+        wanted = rf"alter user customer_360_{user} set rsa_public_key = '([A-Za-z0-9+/=]{{300,}})';"
+        statement = re.fullmatch(wanted, printed[command].strip())
+        assert statement
+        keys.add(statement[1])
+    assert len(keys) == 2
     assert re.fullmatch(r"[A-Za-z0-9+/=]{300,}", printed[COMMANDS[-1]].strip())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from typing import Any
 
 import duckdb
 import snowflake.connector
+
+from tests.snowflake.blocks import changes_of
 
 REAL_ACCOUNT = (
     "SNOWFLAKE_ACCOUNT",
@@ -57,9 +60,23 @@ class SnowflakeAccount(ABC):
         }
 
     @property
+    def export_connection(self) -> dict[str, object]:
+        """What the Airflow connection `warehouse_export` holds: another user and role, as in production."""
+        extra = {"role": f"{self.database}_exporter", "warehouse": f"{self.database}_read"}
+        return {
+            **self.connection,
+            "login": f"{self.database}_export",
+            "extra": {**self.connection["extra"], **extra},  # type: ignore[dict-item]
+        }
+
+    @property
     def environment(self) -> dict[str, str]:
         """The variables that make this the warehouse of an Airflow."""
-        return {"WAREHOUSE": "snowflake", "AIRFLOW_CONN_WAREHOUSE": json.dumps(self.connection)}
+        return {
+            "WAREHOUSE": "snowflake",
+            "AIRFLOW_CONN_WAREHOUSE": json.dumps(self.connection),
+            "AIRFLOW_CONN_WAREHOUSE_EXPORT": json.dumps(self.export_connection),
+        }
 
     @property
     def dbt_environment(self) -> dict[str, str]:
@@ -124,7 +141,19 @@ class EmulatedAccount(SnowflakeAccount):
         return super().connect(database)
 
     def tagged_statements(self) -> list[tuple[dict[str, str], str]]:
-        """Return every statement it was sent so far, in order, each with its query tag; {} when it had none."""
+        """Return every statement it was sent so far, in order, each with its query tag; {} when it had none.
+
+        Of a block those that it consists of, as an account's history has them, each with dbt's comment on the block.
+        """
+        return [
+            (tag, f"{change}\n{comment}")
+            for tag, sql in self.sent()
+            for comment in ["".join(re.findall(r"\s/\* \{.*?\} \*/", sql, re.DOTALL)) if changes_of(sql) else ""]
+            for change in changes_of(sql) or [sql]
+        ]
+
+    def sent(self) -> list[tuple[dict[str, str], str]]:
+        """Return the same with each block as it was sent."""
         lines = [json.loads(line) for line in self.statements_file.read_text().splitlines()]
         return [(json.loads(line["query_tag"] or "{}"), line["sql"]) for line in lines]
 
@@ -134,10 +163,14 @@ class RealAccount(SnowflakeAccount):
     """The account of the SNOWFLAKE_ variables, with two databases made for these tests."""
 
     @property
+    def export_connection(self) -> dict[str, object]:
+        """The one of Airflow: the account's one user and role export too."""
+        return self.connection
+
+    @property
     def environment(self) -> dict[str, str]:
-        """The variables that make this the warehouse of an Airflow; its one role exports too."""
-        exporter = {"EXPORT_ROLE": self.parameters["role"], "EXPORT_WAREHOUSE": self.parameters["warehouse"]}
-        return {**super().environment, **exporter}
+        """The variables that make this the warehouse of an Airflow; its one role reads too."""
+        return {**super().environment, "READER_ROLE": self.parameters["role"]}
 
     def tagged_statements(self) -> list[tuple[dict[str, str], str]]:
         """Return the statements of this user in the tests' databases, in order, each with its query tag."""

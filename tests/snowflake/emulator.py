@@ -31,11 +31,12 @@ from sqlglot import exp
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from tests.snowflake.blocks import changes_of
+
 # Statements of a real account that mean nothing here.
 WITHOUT_EFFECT = [
-    r"\s*alter\s+session\b(?!.*autocommit)",
+    r"\s*alter\s+session\b(?!\s+set\s+autocommit)",
     r"\s*(grant|revoke)\b",
-    r"\s*show\s+grants\b",
     r"\s*alter\s+table\s+\S+\s+(resume|suspend)\s+recluster",
     r"\s*(create|alter)\s+(role|warehouse|resource\s+monitor|masking\s+policy|user)\b",
     r"\s*alter\s+table\s+(if\s+exists\s+)?\S+\s+modify\s[\s\S]*\bmasking\s+policy\b",
@@ -44,17 +45,23 @@ WITHOUT_EFFECT = [
     r"\s*use\s+(secondary\s+)?(role|roles|warehouse)\b",
 ]
 SHOW_QUERY_TAG = re.compile(r"\s*show\s+parameters\s+like\s+'query_tag'", re.IGNORECASE)
-SET_QUERY_TAG = re.compile(r"\s*alter\s+session\s+set\s+query_tag\s*=\s*'(.*)'", re.IGNORECASE)
+SHOW_GRANTS = re.compile(r"\s*show\s+grants\s+on\s+(table|view)\b", re.IGNORECASE)
+SET_QUERY_TAG = re.compile(r"\s*alter\s+session\s+set\s+query_tag\s*=\s*'((?:[^']|'')*)'", re.IGNORECASE)
 # fakesnow forgets the "or replace" of a clone, and sqlglot does not read the grants behind it.
 CLONE = re.compile(r"^(\s*create\b.*?)\bclone\s+(\S+?)(\s+copy\s+grants)?\s*;?\s*$", re.IGNORECASE | re.DOTALL)
 # There are no grants, so there is nobody to manage their access.
-MANAGED_ACCESS = re.compile(r"^(\s*create\s+schema\b.*?)\s+with\s+managed\s+access\s*;?\s*$", re.IGNORECASE)
+MANAGED_ACCESS = re.compile(r"^(\s*create\s+schema\b.*?)\s+with\s+managed\s+access\b", re.IGNORECASE | re.DOTALL)
 NO_QUERY_TAG = """select 'QUERY_TAG' as "key", '' as "value", '' as "default", 'SESSION' as "level" """
 # Of as many columns as the models give it.
 HASH_AGG = ", ".join(
     f"({', '.join(names)}) as coalesce(sum(hash({', '.join(names)})), 0)"
     for count in range(1, 13)
     if (names := [f"value_{number}" for number in range(count)])
+)
+# A value that says its type, and is a date only where that is its type.
+VARIANTS = (
+    "to_variant(given) as given",
+    "as_date(given) as case when typeof(given) = 'DATE' then try_cast(given as date) end",
 )
 SESSION = {
     "current_warehouse": "CUSTOMER_360_TRANSFORM",
@@ -64,6 +71,14 @@ SESSION = {
 }
 
 
+def as_granted(database: str) -> str:
+    """Return a query with what `show grants` says of a mart where the set-up's future grants hold."""
+    return " union all ".join(
+        f"""select 'SELECT' as "privilege", '{database.upper()}_{role}' as "grantee_name" """
+        for role in ("READER", "EXPORTER")
+    )
+
+
 def sql_error(error: Exception) -> snowflake.connector.errors.ProgrammingError:
     """Return an error that the connector reports; it repeats an HTTP 500 without end."""
     message = f"fakesnow: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
@@ -71,7 +86,7 @@ def sql_error(error: Exception) -> snowflake.connector.errors.ProgrammingError:
 
 
 def repair_cursor(statements: Path) -> None:
-    """Log statements, answer with SQL errors, keep a transaction open after one, and read dbt's DDL and merges."""
+    """Log statements, answer with SQL errors, roll back after one, execute blocks, and read dbt's DDL and merges."""
     cursor = FakeSnowflakeCursor
     execute, describe, explode = cursor.execute, cursor._describe_last_sql, cursor._transform_explode
 
@@ -88,8 +103,15 @@ def repair_cursor(statements: Path) -> None:
             self._conn.query_tag = given[1].replace("''", "'")
         with statements.open("a") as log:
             log.write(json.dumps({"query_tag": getattr(self._conn, "query_tag", ""), "sql": command}) + "\n")
+        if changes := changes_of(command):
+            return in_one_transaction(self, changes, *args, **kwargs)
+        return understand_and_execute(self, command, *args, **kwargs)
+
+    def understand_and_execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         if SHOW_QUERY_TAG.match(command):
             command = NO_QUERY_TAG
+        if SHOW_GRANTS.match(command):
+            command = as_granted(self._conn.database)
         command = MANAGED_ACCESS.sub(r"\1", command)
         command = CLONE.sub(r"\1 as select * from \2", command)
         try:
@@ -100,6 +122,12 @@ def repair_cursor(statements: Path) -> None:
         except Exception as error:
             roll_back(self)
             raise sql_error(error) from error
+
+    def in_one_transaction(self: Any, changes: list[str], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        # There is no Snowflake Scripting: what the block consists of is executed as it would be, errors roll it back.
+        for sql in ("begin", *changes, "commit"):
+            result = understand_and_execute(self, sql, *args, **kwargs)
+        return result
 
     def described(self: Any) -> Any:  # noqa: ANN401
         try:
@@ -178,6 +206,8 @@ def repair_catalog() -> None:
     def connect_with_session(self: FakeSnow, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         connection = connect(self, *args, **kwargs)
         connection._duck_conn.execute(f"create or replace temp macro hash_agg {HASH_AGG}")
+        for macro in VARIANTS:
+            connection._duck_conn.execute(f"create or replace temp macro {macro}")
         for function, value in SESSION.items():
             connection._duck_conn.execute(f"create or replace temp macro {function}() as '{value}'")
         return connection

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import snowflake.connector
 import sqlglot
+import sqlparse
 from jinja2 import UndefinedError
 from snowflake.connector.errors import DatabaseError, ProgrammingError
 from sqlglot import exp
@@ -107,11 +108,15 @@ HOLDERS = {
     LOADER: {"role sysadmin"},
     TRANSFORMER: {"role sysadmin", "user customer_360_airflow"},
     READER: {"role sysadmin"},
-    EXPORTER: {"role sysadmin", "user customer_360_airflow"},
+    EXPORTER: {"role sysadmin", "user customer_360_export"},
     DEVELOPER: {"role sysadmin"},
 }
 SCHEMAS = {"raw", "staging", "core", "intermediate", "marts", "ops"}
 WAREHOUSES = {"customer_360_transform", "customer_360_read"}
+MONITORS = {
+    "customer_360_transform": "customer_360_monthly",
+    "customer_360_read": "customer_360_read_monthly",
+}
 MASKED = {
     "customer_360.raw.customers": {"first_name", "last_name", "email"},
     "customer_360.core.dim_customer": {"first_name", "last_name", "email"},
@@ -121,7 +126,29 @@ MASKED = {
 SNOWFLAKE_TYPES = {"timestamp": "timestampntz", "decimal(18,2)": "decimal(18, 2)", "integer": "int"}
 """What sqlglot writes for the types of sources.py."""
 
+# On Standard Edition, without masking policies, readers have the views of marts_read, developers nothing of production.
+OF_STANDARD = {
+    "usage on schema customer_360.marts_read",
+    "select on all views in schema customer_360.marts_read",
+    "select on future views in schema customer_360.marts_read",
+}
+PRIVILEGES_ON_STANDARD = PRIVILEGES | {
+    TRANSFORMER: PRIVILEGES[TRANSFORMER] - {"apply on masking policy customer_360.ops.mask_personal_data"}
+    | {"usage on schema customer_360.marts_read", "create view on schema customer_360.marts_read"},
+    READER: {"usage on database customer_360", "usage on warehouse customer_360_read"} | OF_STANDARD,
+    DEVELOPER: {
+        "usage on database customer_360",
+        "create schema on database customer_360",
+        "usage on warehouse customer_360_read",
+    },
+}
+SERVICE_USERS = {
+    "customer_360_airflow": ("customer_360_transformer", "customer_360_transform"),
+    "customer_360_export": ("customer_360_exporter", "customer_360_read"),
+}
+
 SETUP = read_statements()
+STANDARD_SETUP = read_statements(edition="standard")
 SECRET = "a passphrase that nobody may see"
 
 
@@ -226,7 +253,6 @@ def not_repeatable(statements: Sequence[Statement]) -> list[str]:
         r"use role \w+",
         r"create (role|warehouse|resource monitor|database|schema|table|masking policy|user) if not exists .*",
         r"alter (warehouse|resource monitor|masking policy|user) if exists .* set .*",
-        r"alter table if exists \S+ cluster by .*",
         r"alter table if exists \S+ modify column \w+ set masking policy \S+ force",
         r"grant .*",
     )
@@ -255,16 +281,17 @@ def wrong_warehouses(statements: Sequence[Statement]) -> list[str]:
 
 
 def unmonitored_warehouses(statements: Sequence[Statement]) -> list[str]:
-    monitored = {
-        said[1]
+    """A warehouse without a monitor of its own: what stands under another's is suspended with it."""
+    said = [
+        re.fullmatch(r"alter warehouse if exists (\w+) set resource_monitor = (\w+)", text_of(statement))
         for statement in statements
-        if (
-            said := re.fullmatch(
-                r"alter warehouse if exists (\w+) set resource_monitor = customer_360_monthly", text_of(statement)
-            )
-        )
-    }
-    return sorted(monitored ^ WAREHOUSES)
+    ]
+    monitors = {found[1]: found[2] for found in said if found}
+    return [
+        f"{warehouse}: {monitors.get(warehouse)}"
+        for warehouse in sorted(WAREHOUSES | monitors.keys())
+        if monitors.get(warehouse) != MONITORS.get(warehouse)
+    ]
 
 
 def wrong_monitors(statements: Sequence[Statement]) -> list[str]:
@@ -276,7 +303,7 @@ def wrong_monitors(statements: Sequence[Statement]) -> list[str]:
         if not re.search(r"credit_quota = [1-9]\d*\b", monitor)
         or re.findall(r"on (\d+) percent do (\w+)", monitor)
         != [("75", "notify"), ("90", "notify"), ("100", "suspend"), ("110", "suspend_immediate")]
-    ] + ([] if len(monitors) == 2 else [f"{len(monitors)} statements on monitors"])
+    ] + ([] if len(monitors) == 4 else [f"{len(monitors)} statements on monitors"])
 
 
 def wrong_policies(statements: Sequence[Statement]) -> list[str]:
@@ -473,7 +500,12 @@ def test_the_set_up_holds(check: Callable[[Sequence[Statement]], list[str]]) -> 
         (
             unmonitored_warehouses,
             without("alter warehouse if exists customer_360_read set resource_monitor"),
-            "customer_360_read",
+            "customer_360_read: None",
+        ),
+        (
+            unmonitored_warehouses,
+            changed("resource_monitor = customer_360_read_monthly", "resource_monitor = customer_360_monthly"),
+            "customer_360_read: customer_360_monthly",
         ),
         (wrong_monitors, changed("on 100 percent do suspend", "on 100 percent do notify"), "on 100 percent do notify"),
         (wrong_monitors, changed("credit_quota = 100", ""), "resource monitor"),
@@ -536,10 +568,8 @@ def test_source_tables_have_the_columns_that_the_models_read(table: SourceTable)
     ]
 
 
-def test_the_fact_is_clustered_by_its_date() -> None:
-    assert "alter table if exists customer_360.core.fct_transactions cluster by (transaction_date)" in map(
-        text_of, SETUP
-    )
+def test_nothing_is_clustered_for_it_is_billed_outside_of_the_monitors() -> None:
+    assert [statement.first_line for statement in SETUP if "cluster by" in text_of(statement)] == []
 
 
 def test_the_policy_and_the_masked_columns_come_before_any_grant_on_tables() -> None:
@@ -548,14 +578,60 @@ def test_the_policy_and_the_masked_columns_come_before_any_grant_on_tables() -> 
     assert last_masked < first_grant
 
 
-def test_airflows_user_is_a_service_with_the_transformers_role_alone_by_default() -> None:
-    statements = [text_of(statement) for statement in SETUP if re.search(r" user if (not )?exists", text_of(statement))]
-    assert len(statements) == 2
+def wrong_service_users(statements: Sequence[Statement]) -> list[str]:
+    """Each is a service without secondary roles, with the one role that it is for, as made and as set again."""
+    problems, seen = [], []
     for statement in statements:
-        assert "customer_360_airflow" in statement
-        assert "type = service" in statement
-        assert f"default_role = {TRANSFORMER} default_warehouse = customer_360_transform" in statement
-        assert "default_secondary_roles = ()" in statement
+        said = re.match(r"(create user if not exists|alter user if exists) (\w+)", text_of(statement))
+        if said is None:
+            continue
+        role, warehouse = SERVICE_USERS.get(said[2], ("", ""))
+        seen.append((said[1].split()[0], said[2]))
+        wanted = (
+            "type = service",
+            f"default_role = {role} default_warehouse = {warehouse} ",
+            "default_secondary_roles = ()",
+        )
+        problems += [f"{said[2]}: not {part}" for part in wanted if part not in text_of(statement)]
+    expected = {(verb, user) for verb in ("create", "alter") for user in SERVICE_USERS}
+    return problems + [f"{user}: {verb}" for verb, user in sorted(set(seen) ^ expected)]
+
+
+@pytest.mark.parametrize("statements", [SETUP, STANDARD_SETUP], ids=["enterprise", "standard"])
+def test_nightly_run_and_exports_have_a_service_user_each(statements: list[Statement]) -> None:
+    assert wrong_service_users(statements) == []
+
+
+@pytest.mark.parametrize(
+    ("statements", "objection"),
+    [
+        (changed("default_secondary_roles = ()", "default_secondary_roles = ('ALL')"), "not default_secondary_roles"),
+        (changed("type = service", "type = person"), "customer_360_airflow: not type = service"),
+        (
+            changed("default_role = customer_360_exporter", "default_role = customer_360_transformer"),
+            "customer_360_export: not default_role = customer_360_exporter",
+        ),
+        (without("alter user if exists customer_360_export"), "customer_360_export: alter"),
+    ],
+)
+def test_a_service_user_of_another_kind_is_caught(statements: list[Statement], objection: str) -> None:
+    assert any(objection in problem for problem in wrong_service_users(statements))
+
+
+def test_on_standard_edition_nothing_is_masked_and_readers_reach_no_table_with_personal_data() -> None:
+    assert [statement.first_line for statement in STANDARD_SETUP if "masking policy" in text_of(statement)] == []
+    given: dict[str, set[str]] = {role: set() for role in PRIVILEGES}
+    for grant in grants(STANDARD_SETUP):
+        if grant.privilege != "role":
+            given[grant.to.removeprefix("role ")].add(f"{grant.privilege} on {grant.on}")
+    assert given == PRIVILEGES_ON_STANDARD
+    assert unspecified_holders(STANDARD_SETUP) == []
+
+
+def test_on_standard_edition_there_is_a_schema_for_what_readers_read() -> None:
+    made = "create schema if not exists customer_360.marts_read with managed access"
+    assert made in map(text_of, STANDARD_SETUP)
+    assert made not in map(text_of, SETUP)
 
 
 def test_no_credential_stands_in_the_files() -> None:
@@ -571,6 +647,7 @@ class FakeSnowflake:
         self.arguments: dict[str, object] = {}
         self.ran: list[str] = []
         self.fails_at = ""
+        self.edition = "ENTERPRISE"
         self.closed = False
 
     def connect(self, **arguments: object) -> FakeSnowflake:
@@ -585,7 +662,19 @@ class FakeSnowflake:
             raise ProgrammingError("Insufficient privileges to operate on account", errno=3001)
         self.ran.append(sql)
 
-    def fetchall(self) -> list[tuple[str]]:
+    @property
+    def description(self) -> list[tuple[str]]:
+        # As the documentation of `show accounts` begins.
+        return [("organization_name",), ("account_name",), ("snowflake_region",), ("edition",)]
+
+    def fetchall(self) -> list[tuple[str, ...]]:
+        if self.ran[-1] == "show accounts":
+            return [
+                ("MYORG", "ANOTHER", "AWS_EU_CENTRAL_1", "BUSINESS_CRITICAL"),
+                ("MYORG", "MYACCOUNT", "AWS_EU_CENTRAL_1", self.edition),
+            ]
+        if self.ran[-1] == "select current_account_name()":
+            return [("MYACCOUNT",)]
         return [("Statement executed successfully.",)]
 
     def close(self) -> None:
@@ -612,30 +701,92 @@ def key_login(monkeypatch: pytest.MonkeyPatch, fake_snowflake: FakeSnowflake, tm
     monkeypatch.setenv("SNOWFLAKE_USER", "an_admin")
     monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PATH", str(key))
     monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", SECRET)
+    monkeypatch.setenv("SNOWFLAKE_EDITION", "enterprise")
     return key
 
 
-def test_a_dry_run_prints_every_statement_in_the_order_of_the_files(
+ASKED = ["select current_account_name()", "use role orgadmin", "show accounts"]
+
+
+@pytest.mark.parametrize(
+    ("edition", "set_up_as"),
+    [("STANDARD", STANDARD_SETUP), ("ENTERPRISE", SETUP), ("BUSINESS_CRITICAL", SETUP)],
+)
+def test_an_edition_that_is_not_told_is_asked_for_first_and_said_in_a_line(
+    edition: str,
+    set_up_as: list[Statement],
+    key_login: Path,
+    fake_snowflake: FakeSnowflake,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("SNOWFLAKE_EDITION")
+    fake_snowflake.edition = edition
+    assert set_up.main() == 0
+    assert fake_snowflake.ran == [*ASKED, *(statement.sql for statement in set_up_as)]
+    means = "standard" if edition == "STANDARD" else "enterprise"
+    assert f"\nEdition {means} (as the account says): " in capsys.readouterr().out
+
+
+def test_a_told_edition_is_not_asked_for(
+    key_login: Path, fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SNOWFLAKE_EDITION", "Standard")
+    assert set_up.main() == 0
+    assert fake_snowflake.ran == [statement.sql for statement in STANDARD_SETUP]
+    assert (
+        "Edition standard (SNOWFLAKE_EDITION): there are no masking policies: readers read secure views without "
+        "personal data, in schema marts_read.\n"
+    ) in capsys.readouterr().out
+
+
+def test_an_account_that_does_not_tell_its_edition_is_set_up_no_further(
+    key_login: Path, fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SNOWFLAKE_EDITION")
+    fake_snowflake.fails_at = "orgadmin"
+    assert set_up.main() == 1
+    assert fake_snowflake.ran == ASKED[:1]
+    assert "Set SNOWFLAKE_EDITION to standard or enterprise" in capsys.readouterr().err
+
+
+def test_an_unknown_edition_is_refused_before_anything_runs(
+    key_login: Path, fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SNOWFLAKE_EDITION", "premium")
+    assert set_up.main() == 1
+    assert "SNOWFLAKE_EDITION is 'premium', which is no edition of Snowflake" in capsys.readouterr().err
+    assert fake_snowflake.arguments == {}
+
+
+@pytest.mark.parametrize("edition", ["enterprise", "standard"])
+def test_a_dry_run_can_be_pasted_into_a_worksheet(
+    edition: str, fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DRY_RUN", "1")
+    monkeypatch.setenv("SNOWFLAKE_EDITION", edition)
+    assert set_up.main() == 0
+    printed = capsys.readouterr().out
+    assert "{" not in printed
+    # A worksheet splits at semicolons: what is split off is what a run executes, each with its semicolon.
+    split = [" ".join(re.sub(r"(?m)^--.*$", "", part).split()) for part in sqlparse.split(printed)]
+    expected = [" ".join(statement.sql.split()) + ";" for statement in read_statements(edition=edition)]
+    assert split == expected
+    assert [line for line in printed.splitlines() if line and "--" in line and not line.startswith("-- ")] == []
+
+
+def test_a_dry_run_prints_every_statement_in_the_order_of_the_files_each_with_its_place(
     fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DRY_RUN", "1")
     assert set_up.main() == 0
-    script = re.sub(r"^--.*\n", "", capsys.readouterr().out, flags=re.MULTILINE)
-    files = "".join(file.read_text() for file in sorted(SETUP_SQL.glob("*.sql")))
-    files = files.replace("{{ deployment }}", "customer_360").replace("{{ deployment | upper }}", "CUSTOMER_360")
-    assert script.split() == re.sub(r"^ *--.*\n", "", files, flags=re.MULTILINE).split()
-
-
-def test_a_dry_run_numbers_the_statements_of_each_file(
-    fake_snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DRY_RUN", "1")
-    set_up.main()
-    places = re.findall(r"^-- (\S+), statement (\d+) of (\d+)$", capsys.readouterr().out, flags=re.MULTILINE)
-    ends = {file.name: len(re.findall(";$", file.read_text(), flags=re.MULTILINE)) for file in SETUP_SQL.glob("*.sql")}
-    assert places == [
-        (file, str(number), str(count)) for file, count in sorted(ends.items()) for number in range(1, count + 1)
-    ]
+    edition, script = capsys.readouterr().out.split("\n\n", 1)
+    assert edition == ("-- Edition enterprise (unless it is set): a masking policy keeps personal data from readers.")
+    assert script == as_script(SETUP) + "\n"
+    places = re.findall(r"^-- (\S+), statement (\d+) of (\d+)$", script, flags=re.MULTILINE)
+    files = sorted(file.name for file in SETUP_SQL.glob("*.sql"))
+    counts = {file: sum(place[0] == file for place in places) for file in files}
+    assert places == [(file, str(number), str(counts[file])) for file in files for number in range(1, counts[file] + 1)]
 
 
 def test_a_dry_run_connects_to_nothing_even_with_a_login(
@@ -662,7 +813,9 @@ def test_another_deployment_has_the_same_statements_under_its_own_name(
     renamed = as_script(SETUP)
     for name in everywhere:
         renamed = renamed.replace(name, "")
-    assert script.strip() == renamed.replace("customer_360", "card_staging").replace("CUSTOMER_360", "CARD_STAGING")
+    assert script.split("\n\n", 1)[1].strip() == renamed.replace("customer_360", "card_staging").replace(
+        "CUSTOMER_360", "CARD_STAGING"
+    )
 
 
 @pytest.mark.parametrize("name", ["Staging", "customer-360", "360", "a b", "x;drop database y", "staging.raw", "_x"])
@@ -755,7 +908,7 @@ def test_a_failing_statement_stops_the_set_up_and_says_where_why_and_what_to_do(
     fake_snowflake.fails_at = "create resource monitor"
     assert set_up.main() == 1
     error = capsys.readouterr().err
-    assert error.startswith("03_resource_monitor.sql, statement 2 of 5, failed:\ncreate resource monitor if not exists")
+    assert error.startswith("03_resource_monitor.sql, statement 2 of 7, failed:\ncreate resource monitor if not exists")
     assert "Insufficient privileges to operate on account" in error
     assert "It ran as role accountadmin." in error
     assert "run `make snowflake-setup` again" in error

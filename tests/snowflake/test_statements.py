@@ -8,6 +8,7 @@ each operator gives to a cursor here.
 from __future__ import annotations
 
 import datetime
+import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -48,8 +49,12 @@ ALL_DRIFT = {measure: limits for mart in CATALOG.marts for measure, limits in ma
 
 # Statements that the parser takes as they come, without reading them.
 UNREAD = (
-    r"alter table \S+ modify column \w+ set masking policy \S+ force$",
+    r"create schema if not exists \w+\.\w+ with managed access$",
+    r"use secondary roles none$",
+    r"show grants on (table|view) \w+\.\w+$",
     r"create or replace transient table \w+\.\w+ clone \w+\.\w+ copy grants;?$",
+    # A real account's history has the block beside what it consists of.
+    r"execute immediate \$\$ begin begin transaction; .* end; \$\$$",
 )
 
 # PRAGMA is read, and Snowflake has none.
@@ -66,12 +71,13 @@ KINDS = (
         exp.Merge,
         exp.Update,
     ),
-    *(exp.Query, exp.Rollback, exp.Show, exp.Transaction, exp.TruncateTable),
+    *(exp.Query, exp.Rollback, exp.Show, exp.Transaction, exp.TruncateTable, exp.Use),
 )
 
 # As they are written, not as the parser names them: it reads DuckDB's date_diff as Snowflake's datediff.
 FUNCTIONS = {
     "abs",
+    "as_date",
     "avg",
     "cast",
     "coalesce",
@@ -103,6 +109,7 @@ FUNCTIONS = {
     "substr",
     "sum",
     "to_timestamp_ntz",
+    "to_variant",
     "trim",
     "try_cast",
 }
@@ -444,10 +451,14 @@ def lint(sql: str, without: Sequence[str] = ()) -> list[str]:
 class RecordingCursor:
     """Keeps what an operator executes, and answers what lets it go on."""
 
-    description = (("AS_OF_DATE",), ("CUSTOMER_ID",), ("LIFETIME_VALUE",))
-
     def __init__(self) -> None:
         self.statements: list[str] = []
+
+    @property
+    def description(self) -> tuple[tuple[str], ...]:
+        if self.statements[-1].startswith("show grants"):
+            return (("privilege",), ("grantee_name",))
+        return (("AS_OF_DATE",), ("CUSTOMER_ID",), ("LIFETIME_VALUE",))
 
     def execute(self, sql: str, parameters: Sequence[object] | None = None) -> None:
         # The connector puts parameters in as literals.
@@ -464,6 +475,10 @@ class RecordingCursor:
         as_of_date = datetime.date.fromisoformat(AS_OF_DATE)
         if statement.startswith("select mart, row_count"):
             return [("customer_360_profile", 1)]
+        if statement.startswith("show grants"):
+            return [("SELECT", "CUSTOMER_360_READER"), ("SELECT", "CUSTOMER_360_EXPORTER")]
+        if statement.startswith("select table_name, table_type"):
+            return [("CUSTOMER_360_PROFILE", "BASE TABLE"), ("A_VIEW", "VIEW")]
         if statement.startswith("select distinct as_of_date"):
             return [(as_of_date,)]
         if statement.startswith("select results.run_schema"):
@@ -507,12 +522,21 @@ def validation(mart: str) -> ValidateMartOperator:
     )
 
 
+def of_standard_edition(operator: PublishMartsOperator) -> PublishMartsOperator:
+    """The operator where SNOWFLAKE_EDITION is standard."""
+    operator.edition = "standard"
+    return operator
+
+
 @pytest.fixture(scope="module")
 def of_operators() -> list[str]:
     """What the operators execute, each validating, publishing, writing or dropping something."""
     run = {"run_schema": RUN_SCHEMA, "as_of_date": AS_OF_DATE}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WAREHOUSE", "snowflake")
+        extra = {"account": "a", "database": "customer_360", "warehouse": "w", "role": "r", "private_key_file": "k"}
+        connection = {"conn_type": "snowflake", "login": "customer_360_airflow", "extra": extra}
+        patch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
         with DAG("statements", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
             operators: list[WarehouseOperator] = [
                 ValidateSourcesOperator(task_id="validate_sources", drift=ALL_DRIFT, **run),
@@ -520,6 +544,7 @@ def of_operators() -> list[str]:
                 KeepValidationResultsOperator(task_id="keep", validations=list(DRIFT), **run),
                 WriteHistoryOperator(task_id="write_history", **run),
                 PublishMartsOperator(task_id="publish", published=CATALOG.published, **run),
+                of_standard_edition(PublishMartsOperator(task_id="publish_2", published=CATALOG.published, **run)),
                 DropRunSchemasOperator(task_id="drop_run_schemas", **run),
                 *(
                     ExportAudienceOperator(task_id=f"export_{campaign.name}", campaign=campaign, export_root="nowhere")
@@ -556,6 +581,7 @@ def test_every_kind_of_statement_is_among_what_is_checked(statements: list[str],
         "create or replace table by_hand.core.fct_transactions",
         f"create or replace transient table by_hand.{RUN_SCHEMA}.customer_360_profile (",
         "create or replace transient table marts.customer_360_profile clone",
+        "create or replace secure view marts_read.customer_360_profile copy grants as",
         "create or replace temporary table by_hand.core.fct_transactions__dbt_tmp",
         "create table if not exists ops.validation_results",
         "delete from by_hand.core.fct_transactions",
@@ -566,8 +592,11 @@ def test_every_kind_of_statement_is_among_what_is_checked(statements: list[str],
         "insert into ops.validation_results",
         "merge into",
         "alter session set query_tag",
-        f"alter table by_hand.{RUN_SCHEMA}.customer_360_profile modify column",
-        "drop schema if exists",
+        "use secondary roles none",
+        "show grants on table marts.customer_360_profile",
+        f"drop table if exists {RUN_SCHEMA}.customer_360_profile",
+        f"drop view if exists {RUN_SCHEMA}.a_view",
+        f"drop schema if exists {RUN_SCHEMA}",
         "select distinct as_of_date from marts.customer_360_profile",
         "with profiles as",
         "with mart as",

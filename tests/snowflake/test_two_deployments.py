@@ -21,9 +21,9 @@ def both(account: SnowflakeAccount) -> EmulatedAccount:
     """The account with both set up, and the sources in each."""
     if not isinstance(account, EmulatedAccount):
         pytest.skip("the set-up needs an administrator, whom the tests on a real account do not ask for")
-    for deployment in (PRODUCTION, STAGING):
+    for deployment, edition in ((PRODUCTION, "enterprise"), (STAGING, "standard")):
         with closing(account.connect()) as connection:
-            run_statements(connection, read_statements(deployment))
+            run_statements(connection, read_statements(deployment, edition))
             for table in SOURCES:
                 copied = f"insert into {deployment}.raw.{table} select * from {account.database}.raw.{table}"
                 connection.cursor().execute(copied)
@@ -45,10 +45,10 @@ def tables(account: SnowflakeAccount, database: str) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def manifest(both: EmulatedAccount, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """A build of staging, which differs from one of production by the name of its database only; dbt's manifest."""
+    """A build of staging, an account of Standard Edition; dbt's manifest."""
     folder = tmp_path_factory.mktemp("staging")
     of_deployment = {"SNOWFLAKE_DATABASE": STAGING, "SNOWFLAKE_ROLE": "", "SNOWFLAKE_WAREHOUSE": ""}
-    environment = both.dbt_environment | of_deployment | {"RUN_SCHEMA": RUN_SCHEMA}
+    environment = both.dbt_environment | of_deployment | {"RUN_SCHEMA": RUN_SCHEMA, "SNOWFLAKE_EDITION": "standard"}
     done = run_dbt(environment, folder, "build", "--target=snowflake", "--exclude-resource-type", "unit_test")
     assert done.returncode == 0, done.stdout[-6000:]
     return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -67,6 +67,12 @@ def test_a_build_names_its_own_deployment_only(both: EmulatedAccount, manifest: 
     by_dbt = [sql for sql in both.statements() if '"app": "dbt"' in sql and re.search(rf"\b{STAGING}\.", sql)]
     assert len(by_dbt) > 20
     assert [sql for sql in by_dbt if re.search(rf"\b({PRODUCTION}|{both.database}|{both.by_hand})\.", sql)] == []
+
+
+def test_on_standard_edition_a_build_asks_for_no_masking_policy(both: EmulatedAccount, manifest: dict) -> None:
+    made = [sql for sql in both.statements() if re.match(rf"\s*create .*\b{STAGING}\.", sql)]
+    assert any("customers_snapshot" in sql for sql in made)
+    assert [sql for sql in made if "masking policy" in sql] == []
 
 
 def test_a_build_runs_on_the_warehouse_of_its_deployment(manifest: dict) -> None:

@@ -573,33 +573,42 @@ def test_a_root_of_an_unknown_kind_is_named(publish: Callable[..., None]) -> Non
 
 @pytest.fixture
 def on_staging(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connection `warehouse` of a deployment that is called customer_360_staging."""
-    extra = {
-        "account": "org-account",
-        "database": "customer_360_staging",
-        "warehouse": "customer_360_staging_transform",
-        "role": "customer_360_staging_transformer",
-        "private_key_file": "k",
-    }
-    connection = {"conn_type": "snowflake", "login": "customer_360_staging_airflow", "extra": extra}
+    """The connections of a deployment that is called customer_360_staging."""
     monkeypatch.setenv("WAREHOUSE", "snowflake")
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
-    for name in ("EXPORT_ROLE", "EXPORT_WAREHOUSE"):
-        monkeypatch.delenv(name, raising=False)
+    for name, user, role, warehouse in (
+        ("WAREHOUSE", "airflow", "transformer", "transform"),
+        ("WAREHOUSE_EXPORT", "export", "exporter", "read"),
+    ):
+        extra = {
+            "account": "org-account",
+            "database": "customer_360_staging",
+            "warehouse": f"customer_360_staging_{warehouse}",
+            "role": f"customer_360_staging_{role}",
+            "private_key_file": "k",
+        }
+        connection = {"conn_type": "snowflake", "login": f"customer_360_staging_{user}", "extra": extra}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(connection))
 
 
-def test_on_snowflake_the_exporter_of_the_deployment_reads_and_tags_its_statements(on_staging: None) -> None:
+def test_on_snowflake_exports_read_as_a_user_of_their_own_and_tag_their_statements(on_staging: None) -> None:
     operator = rendered(RETENTION, "anywhere")
-    assert operator.get_db_hook().conn_type == "snowflake"
+    hook = operator.get_db_hook()
+    connection = hook.get_connection(hook.get_conn_id())
+    assert connection.login == "customer_360_staging_export"
+    assert connection.extra_dejson["role"] == "customer_360_staging_exporter"
     tag = operator.hook_params["session_parameters"].pop("QUERY_TAG")
     assert json.loads(tag) == {"dag": "exports", "run": "run_1", "task": "export", "as_of_date": AS_OF_DATE}
-    assert operator.hook_params["role"] == "customer_360_staging_exporter"
-    assert operator.hook_params["warehouse"] == "customer_360_staging_read"
 
 
-def test_another_role_and_warehouse_can_read_the_exports(on_staging: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EXPORT_ROLE", "marketing")
-    monkeypatch.setenv("EXPORT_WAREHOUSE", "marketing_small")
-    operator = rendered(RETENTION, "anywhere")
-    operator.get_db_hook()
-    assert (operator.hook_params["role"], operator.hook_params["warehouse"]) == ("marketing", "marketing_small")
+def test_without_that_connection_the_export_says_which_is_missing(
+    on_staging: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_WAREHOUSE_EXPORT")
+    with pytest.raises(
+        AirflowFailException, match="no Airflow connection 'warehouse_export', which WAREHOUSE=snowflake"
+    ):
+        rendered(RETENTION, "anywhere").get_db_hook()
+
+
+def test_on_duckdb_exports_read_with_the_one_connection(warehouse: Path) -> None:
+    assert rendered(RETENTION, "anywhere").conn_id == "warehouse"

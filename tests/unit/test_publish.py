@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +13,18 @@ from typing import Any
 import duckdb
 import jinja2
 import pytest
+from airflow.providers.common.sql.hooks.sql import DbApiHook
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import DriftLimits, Mart, load_catalog
-from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
+from include.customer_360.operators.publish import (
+    DropRunSchemasOperator,
+    GrantsLost,
+    PublishMartsOperator,
+    WriteHistoryOperator,
+)
 from include.customer_360.settings import SQL_TEMPLATES, TEMPLATE_FOLDERS
 
 CATALOG = load_catalog()
@@ -83,6 +91,138 @@ def publish(
     operator.render_template_fields(context, TEMPLATES)
     operator.execute(context)
     return partitions.keys
+
+
+class Granting:
+    """Stands for a hook, its connection and its cursor on Snowflake: roles may select from what was cloned, or not.
+
+    :param by_clone: for `copy grants` and for a clone without it, the roles that may select afterwards.
+    """
+
+    placeholder = "%s"
+
+    def __init__(self, by_clone: Sequence[set[str]], of_views: set[str] = frozenset()) -> None:
+        self.by_clone = by_clone
+        self.of_views = of_views
+        self.held: dict[str, set[str]] = {}
+        self.ran: list[str] = []
+
+    split_sql_string = staticmethod(DbApiHook.split_sql_string)
+    description = (("created_on",), ("privilege",), ("grantee_name",))
+
+    def get_conn(self) -> Granting:
+        return self
+
+    def cursor(self) -> Granting:
+        return self
+
+    def execute(self, sql: str, parameters: object = None) -> None:
+        self.ran.append(" ".join(sql.split()).removesuffix(";"))
+        if clone := re.match(r"create or replace transient table (marts\.\w+) clone \S+( copy grants)?", self.ran[-1]):
+            self.held[clone[1]] = self.by_clone[0 if clone[2] else 1]
+
+    def fetchone(self) -> tuple[int]:
+        return (0,)
+
+    def fetchall(self) -> list[tuple]:
+        shown = re.fullmatch(r"show grants on (table|view) (\S+)", self.ran[-1])
+        if not shown:
+            return []
+        held = self.of_views if shown[1] == "view" else self.held[shown[2]]
+        return [("2026-04-01", "SELECT", role.upper()) for role in sorted(held)]
+
+    def close(self) -> None:
+        pass
+
+
+READER, EXPORTER = "customer_360_reader", "customer_360_exporter"
+
+
+@pytest.fixture
+def on_snowflake(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"account": "a", "database": "customer_360", "warehouse": "w", "role": "r", "private_key_file": "k"}
+    connection = {"conn_type": "snowflake", "login": "customer_360_airflow", "extra": extra}
+    monkeypatch.setenv("WAREHOUSE", "snowflake")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
+    monkeypatch.delenv("AIRFLOW_CONN_WAREHOUSE_EXPORT", raising=False)
+
+
+def publish_there(granting: Granting, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(PublishMartsOperator, "get_db_hook", lambda self: granting)
+    return publish("marts_run_20260331_a", "2026-03-31")
+
+
+def clones(granting: Granting, mart: str) -> list[str]:
+    return [sql for sql in granting.ran if sql.startswith(f"create or replace transient table marts.{mart} clone")]
+
+
+def test_a_publication_whose_grants_came_with_it_clones_each_mart_once(
+    on_snowflake: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granting = Granting([{READER, EXPORTER}, set()])
+    assert publish_there(granting, monkeypatch) == ["2026-03-31"]
+    assert {mart: len(clones(granting, mart)) for mart in MARTS} == dict.fromkeys(MARTS, 1)
+    assert [sql for sql in granting.ran if sql.startswith("show grants")] == [
+        f"show grants on table marts.{mart.name}" for mart in CATALOG.published if mart.table_schema == "marts"
+    ]
+
+
+def test_lost_grants_are_repaired_by_a_clone_that_future_grants_reach(
+    on_snowflake: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granting = Granting([{READER}, {READER, EXPORTER}])
+    assert publish_there(granting, monkeypatch) == ["2026-03-31"]
+    assert clones(granting, "customer_segments") == [
+        "create or replace transient table marts.customer_segments clone marts_run_20260331_a.customer_segments "
+        "copy grants",
+        "create or replace transient table marts.customer_segments clone marts_run_20260331_a.customer_segments",
+    ]
+
+
+def test_a_publication_that_some_cannot_read_fails_names_role_and_mart_and_tells_nobody(
+    on_snowflake: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(GrantsLost) as failure:
+        publish_there(Granting([{EXPORTER}, {EXPORTER}]), monkeypatch)
+    assert "2026-03-31 is published, but " in str(failure.value)
+    assert "customer_360_reader cannot select from customer_360_profile. " in str(failure.value)
+    assert "run `make snowflake-setup`" in str(failure.value)
+    assert EXPORTER not in str(failure.value)
+
+
+def test_the_roles_are_those_of_the_settings(on_snowflake: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("READER_ROLE", "analysts")
+    extra = {"account": "a", "database": "customer_360", "warehouse": "w", "role": "Marketing", "private_key_file": "k"}
+    connection = {"conn_type": "snowflake", "login": "customer_360_export", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_EXPORT", json.dumps(connection))
+    assert publish_there(Granting([{"analysts", "marketing"}, set()]), monkeypatch) == ["2026-03-31"]
+
+
+def test_on_standard_edition_readers_select_from_views_without_personal_data(
+    on_snowflake: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNOWFLAKE_EDITION", "standard")
+    granting = Granting([{EXPORTER}, set()], of_views={READER})
+    assert publish_there(granting, monkeypatch) == ["2026-03-31"]
+    views = [sql for sql in granting.ran if sql.startswith("create or replace secure view marts_read.")]
+    assert [view.split()[5] for view in views] == [*(f"marts_read.{name}" for name in MARTS_IN_ORDER), HISTORY_VIEW]
+    (profile,) = (view for view in views if "customer_360_profile copy" in view)
+    selected = profile.split(" as select ")[1].removesuffix(" from marts.customer_360_profile").split(", ")
+    assert selected[:3] == ["customer_id", "customer_key", "age"]
+    assert selected[-1] == "as_of_date"
+    assert {"full_name", "first_name", "last_name", "email"} & set(selected) == set()
+
+
+def test_on_standard_edition_a_view_that_readers_cannot_select_from_fails_by_name(
+    on_snowflake: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNOWFLAKE_EDITION", "standard")
+    with pytest.raises(GrantsLost, match="customer_360_reader cannot select from customer_360_profile"):
+        publish_there(Granting([{EXPORTER}, set()], of_views=set()), monkeypatch)
+
+
+MARTS_IN_ORDER = [mart.name for mart in CATALOG.published if mart.table_schema == "marts"]
+HISTORY_VIEW = "marts_read.customer_360_history"
 
 
 def published_dates(file: Path) -> set[datetime.date]:
@@ -363,6 +503,28 @@ def three_runs(warehouse: Path) -> Path:
         build(warehouse, run_schema, as_of_date, customers=1)
         record_validation(warehouse, run_schema, as_of_date, dag_run_id, days_ago)
     return warehouse
+
+
+def test_what_is_no_schema_of_a_run_is_never_dropped(three_runs: Path) -> None:
+    record_validation(three_runs, "marts", "2026-03-31", "by_hand", days_ago=30)
+    query(three_runs, "create schema if not exists marts")
+    assert "marts" not in drop_run_schemas("marts_run_20260331_own", "2026-03-31", under_way=("own",))
+    assert query(three_runs, "select count(*) from information_schema.schemata where schema_name = 'marts'") == [(1,)]
+
+
+def test_a_refused_drop_skips_the_task_names_schema_and_reason_and_drops_the_others(three_runs: Path) -> None:
+    refused = DropRunSchemasOperator._drop
+
+    def refuse_earlier(self: DropRunSchemasOperator, cursor: object, run_schema: str) -> None:
+        if run_schema.endswith("earlier"):
+            cursor.execute("drop table nowhere")
+        refused(self, cursor, run_schema)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DropRunSchemasOperator, "_drop", refuse_earlier)
+        with pytest.raises(AirflowSkipException, match=r"- marts_run_20260331_earlier: .*nowhere.*(?s:.*)by hand"):
+            drop_run_schemas("marts_run_20260331_own", "2026-03-31", under_way=("own",))
+    assert run_schemas(three_runs) == ["marts_run_20260330_other", "marts_run_20260331_earlier"]
 
 
 def test_a_run_drops_its_own_schema_and_those_of_earlier_runs_of_its_date(three_runs: Path) -> None:

@@ -15,6 +15,7 @@ import duckdb
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from jinja2 import Environment, FileSystemLoader
 
 from include.customer_360.catalog import load_catalog
 from include.customer_360.dbt_vars import dbt_vars
@@ -555,7 +556,7 @@ def test_a_model_as_it_is_fails_no_check_when_it_is_built_here(
 
 
 def test_every_threshold_is_shifted() -> None:
-    no_thresholds = {"calendar_first_day", "calendar_last_day"}
+    no_thresholds = {"calendar_first_day", "calendar_last_day", "snowflake_session"}
     assert {shift.var for shift in SHIFTS} == dbt_vars().keys() - no_thresholds
 
 
@@ -563,6 +564,47 @@ def test_every_check_has_a_planted_fault_and_a_name_of_its_own(connection: duckd
     names = [name for mart in PLANTED for name in checks_of(connection, mart)]
 
     assert sorted(names) == sorted({fault.check for fault in FAULTS})
+
+
+@pytest.mark.parametrize(
+    ("stored", "recomputed", "largest", "differs"),
+    [
+        # Equal amounts of 123,456,789.01: what is left of large squares, 1.2 dollars, is no deviation.
+        ("0.0000", "1.2", "123456789.01", False),
+        ("0.0000", "1.2", "500.00", True),
+        ("0.0000", "40.0", "123456789.01", True),
+        ("20.5478", "20.5480", "100.00", True),
+        ("20.5478", "20.54785", "100.00", False),
+        ("20.5478", "null", "null", True),
+        ("null", "20.5478", "100.00", True),
+        ("null", "null", "100.00", False),
+    ],
+)
+def test_a_deviation_may_be_off_by_the_last_digits_of_its_amounts_squared(
+    stored: str, recomputed: str, largest: str, differs: bool
+) -> None:
+    checks = Environment(loader=FileSystemLoader(TEMPLATE_FOLDERS)).get_template("validations/checks.jinja")
+    sql = checks.make_module({"as_of_date": "2026-03-31"}).deviation_differs(
+        f"cast({stored} as decimal(18, 4))", f"cast({recomputed} as double)", f"cast({largest} as decimal(18, 2))"
+    )
+    assert duckdb.sql(f"select {sql}").fetchall() == [(differs,)]
+
+
+@pytest.mark.parametrize(
+    ("smaller", "larger", "holds"),
+    [
+        ("100.01", "100.01", True),
+        ("9999999999999999.9900", "9999999999999999.98", True),
+        ("100.02", "100.01", False),
+        ("null", "100.01", None),
+    ],
+)
+def test_an_average_may_be_above_the_largest_amount_by_what_a_double_has_no_digits_for(
+    smaller: str, larger: str, holds: bool | None
+) -> None:
+    checks = Environment(loader=FileSystemLoader(TEMPLATE_FOLDERS)).get_template("validations/checks.jinja")
+    sql = checks.make_module({"as_of_date": "2026-03-31"}).at_most(smaller, larger)
+    assert duckdb.sql(f"select {sql}").fetchall() == [(holds,)]
 
 
 @pytest.mark.parametrize("mart", MARTS)

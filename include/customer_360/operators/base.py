@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.sql.operators.sql import BaseSQLOperator
 
-from include.customer_360.connection import CONN_ID, query_tag, warehouse_connection, writer_slots
+from include.customer_360.connection import (
+    CONN_ID,
+    query_tag,
+    session_parameters,
+    warehouse_connection,
+    writer_slots,
+)
 from include.customer_360.settings import POOL, load_settings
 
 if TYPE_CHECKING:
@@ -73,6 +80,20 @@ class WarehouseOperator(BaseSQLOperator):
         self.hook_params = {**(self.hook_params or {}), **self.hook_options(connection)}
         return super().get_db_hook()
 
+    @contextmanager
+    def warehouse_session(self) -> Iterator[tuple[DbApiHook, Any]]:
+        """Open the warehouse; gives the hook and a cursor, which are closed at the end.
+
+        On Snowflake the session has the connection's role and no other, whatever the user's default says.
+
+        :raises WarehouseConnectionError: when the connection cannot be used.
+        """
+        hook = self.get_db_hook()
+        with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+            if load_settings().warehouse == "snowflake":
+                cursor.execute("use secondary roles none")
+            yield hook, cursor
+
     def hook_options(self, connection: Connection) -> dict[str, Any]:
         """Return what the hook is opened with besides what the connection says."""
         if connection.conn_type != "snowflake":
@@ -84,7 +105,7 @@ class WarehouseOperator(BaseSQLOperator):
             spill = f"{connection.host}.reader_{os.getpid()}.tmp"
             return {"read_only": True, "memory_limit": settings.memory_of_a_reader, "temp_directory": spill}
         tag = query_tag(self.dag_id, self.dag_run_id, self.task_id, self.as_of_date)
-        return {"session_parameters": {**(connection.extra_dejson.get("session_parameters") or {}), "QUERY_TAG": tag}}
+        return {"session_parameters": session_parameters(connection, tag)}
 
 
 class RunSchemaOperator(WarehouseOperator):

@@ -7,7 +7,6 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,11 @@ from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.customer_360.as_of_date import parse_as_of_date
-from include.customer_360.connection import export_session
+from include.customer_360.connection import export_conn_id
 from include.customer_360.operators.base import PROFILE, WarehouseOperator, published_as_of_dates
 
 if TYPE_CHECKING:
-    from airflow.sdk import Connection, Context
+    from airflow.sdk import Context
 
     from include.customer_360.catalog import Campaign
 
@@ -34,7 +33,8 @@ class ExportAudienceOperator(WarehouseOperator):
     `audience.csv` comes first and `manifest.json` last: a reader that finds a manifest finds the audience it describes.
     The same published marts give the same bytes of `audience.csv`.
 
-    The template of the audience may also use `campaign`; the Dag's template_searchpath holds include/sql.
+    The template of the audience may also use `campaign`; the Dag's template_searchpath holds include/sql. On Snowflake
+    it reads with connection `warehouse_export`, whose user may see names and e-mails; on DuckDB with `warehouse`.
 
     :param campaign: its settings.
     :param export_root: a folder or any ObjectStoragePath URI (templated).
@@ -56,15 +56,10 @@ class ExportAudienceOperator(WarehouseOperator):
         as_of_date: str = "",
         **kwargs: Any,  # noqa: ANN401 - passed on to WarehouseOperator
     ) -> None:
-        super().__init__(as_of_date=as_of_date, **kwargs)
+        super().__init__(as_of_date=as_of_date, **{"conn_id": export_conn_id(), **kwargs})
         self.campaign = campaign
         self.export_root = export_root
         self.sql = campaign.template
-
-    def hook_options(self, connection: Connection) -> dict[str, Any]:
-        """Return what the hook is opened with: on Snowflake with what exports read with."""
-        options = super().hook_options(connection)
-        return {**options, **export_session(connection)} if connection.conn_type == "snowflake" else options
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the audience; returns the manifest and the path of the CSV."""
@@ -103,7 +98,7 @@ class ExportAudienceOperator(WarehouseOperator):
             raise AirflowFailException(str(refused)) from None
 
     def _read_audience(self, requested: datetime.date | None) -> tuple[datetime.date, list[str], list[tuple[Any, ...]]]:
-        with closing(self.get_db_hook().get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with self.warehouse_session() as (_, cursor):
             published = self._published_as_of_date(cursor, requested)
             if requested and published > requested:
                 raise AirflowSkipException(

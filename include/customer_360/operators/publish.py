@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
+import duckdb
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.customer_360.assets import PUBLISHED
+from include.customer_360.connection import exporter_role, reader_role, warehouse_connection
 from include.customer_360.operators.base import RunSchemaOperator, published_as_of_dates
 from include.customer_360.settings import load_settings
 
@@ -20,6 +21,24 @@ if TYPE_CHECKING:
 
 KEEP_FAILED_RUNS = datetime.timedelta(days=7)
 """How long the run schema of a failed run stays for inspection, counted from its last validation."""
+
+
+RUN_SCHEMAS = "marts_run_"
+"""How the names of the schemas of runs begin."""
+
+
+def warehouse_error() -> type[Exception]:
+    """Return what the warehouse's client raises when a statement fails, or the session."""
+    if load_settings().warehouse == "snowflake":
+        # Imported here: it takes a second.
+        import snowflake.connector
+
+        return snowflake.connector.Error
+    return duckdb.Error
+
+
+class GrantsLost(AirflowFailException):
+    """Readers or exports cannot select from a published mart. Trying again clones it again and grants nothing more."""
 
 
 class PublishMartsOperator(RunSchemaOperator):
@@ -37,22 +56,23 @@ class PublishMartsOperator(RunSchemaOperator):
     """
 
     template_fields: Sequence[str] = (*RunSchemaOperator.template_fields, "published_at", "sql")
-    sql_names: Sequence[str] = (*RunSchemaOperator.sql_names, "published", "published_at")
+    sql_names: Sequence[str] = (*RunSchemaOperator.sql_names, "published", "published_at", "edition")
     ui_color = "#cfe3f5"
 
     def __init__(self, *, published: Sequence[Mart], **kwargs: Any) -> None:  # noqa: ANN401 - passed on to RunSchemaOperator
         super().__init__(outlets=[PUBLISHED], **kwargs)
         self.published = published
         self.published_at = "{{ macros.datetime.utcnow().isoformat(sep=' ') }}"
+        self.edition = load_settings().snowflake_edition
         self.sql = f"publish/{load_settings().warehouse}.sql"
 
     def execute(self, context: Context) -> dict[str, int]:
         """Publish.
 
         :raises AirflowSkipException: when the published marts are of a later date than this run's.
+        :raises GrantsLost: when, on Snowflake, readers or exports cannot select from what is published.
         """
-        hook = self.get_db_hook()
-        with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with self.warehouse_session() as (hook, cursor):
             published = max(published_as_of_dates(cursor) or (), default=None)
             if published and published > datetime.date.fromisoformat(self.as_of_date):
                 raise AirflowSkipException(
@@ -61,6 +81,8 @@ class PublishMartsOperator(RunSchemaOperator):
                 )
             for statement in hook.split_sql_string(self.sql):
                 cursor.execute(statement)
+            if load_settings().warehouse == "snowflake":
+                self._see_that_readers_can_select(cursor)
             cursor.execute(
                 f"select mart, row_count from ops.publications where dag_run_id = {hook.placeholder} "
                 f"and published_at = {hook.placeholder}",
@@ -70,6 +92,41 @@ class PublishMartsOperator(RunSchemaOperator):
         self.log.info("Published %s as schema marts: %s", self.as_of_date, rows)
         context["outlet_events"][PUBLISHED].add_partitions(self.as_of_date)
         return rows
+
+    def _see_that_readers_can_select(self, cursor: Any) -> None:  # noqa: ANN401 - DB-API
+        """Clone a mart once more, which future grants reach, where grants did not come with the first clone."""
+        connection = warehouse_connection()
+        reader, exporter = reader_role(connection).lower(), exporter_role(connection).lower()
+        with_masking = self.edition != "standard"
+        of_tables = {reader, exporter} if with_masking else {exporter}
+        lost = {}
+        for mart in (mart for mart in self.published if mart.table_schema == "marts"):
+            table = f"marts.{mart.name}"
+            if missing := of_tables - roles_that_select(cursor, "table", table):
+                self.log.warning(
+                    "%s cannot select from %s: it is cloned once more.", " and ".join(sorted(missing)), table
+                )
+                cursor.execute(f"create or replace transient table {table} clone {self.run_schema}.{mart.name}")
+                missing = of_tables - roles_that_select(cursor, "table", table)
+            if not with_masking:
+                missing |= {reader} - roles_that_select(cursor, "view", f"marts_read.{mart.name}")
+            if missing:
+                lost[mart.name] = " and ".join(sorted(missing))
+        if lost:
+            raise GrantsLost(
+                f"{self.as_of_date} is published, but "
+                + "; ".join(f"{roles} cannot select from {mart}" for mart, roles in lost.items())
+                + ". The future grants of the set-up are missing: run `make snowflake-setup`, which grants on the "
+                "tables that exist and on future ones, then clear this task."
+            )
+
+
+def roles_that_select(cursor: Any, kind: str, name: str) -> set[str]:  # noqa: ANN401 - DB-API
+    """Return the roles, in lower case, that may select from a table or view, its owner among them."""
+    cursor.execute(f"show grants on {kind} {name}")
+    columns = [column[0].lower() for column in cursor.description]
+    grants = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    return {grant["grantee_name"].lower() for grant in grants if grant["privilege"] in ("SELECT", "OWNERSHIP")}
 
 
 class WriteHistoryOperator(RunSchemaOperator):
@@ -89,7 +146,7 @@ class WriteHistoryOperator(RunSchemaOperator):
         """Write the date, all of it or nothing."""
         written = f"{self.run_schema}.customer_360_history"
         history = "marts.customer_360_history"
-        with closing(self.get_db_hook().get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with self.warehouse_session() as (_, cursor):
             cursor.execute("create schema if not exists marts")
             cursor.execute(f"create table if not exists {history} as select * from {written} where 1 = 0")
             in_history, built = (self._columns(cursor, table) for table in (history, written))
@@ -128,7 +185,8 @@ class DropRunSchemasOperator(RunSchemaOperator):
     """Drop the run schemas that nobody needs any more.
 
     Those are this run's own; those that earlier runs of the same date left; and those whose last validation is older
-    than KEEP_FAILED_RUNS. The schema of a run that is still under way is never touched.
+    than KEEP_FAILED_RUNS. The schema of a run that is still under way is never touched, nor one that is no run's
+    (marts_run_...). What the warehouse refuses to drop stays for the next run to try: this run has published.
     Returns (XCom) the names of the dropped schemas.
 
     :param run_schema: the schema of this run.
@@ -136,10 +194,12 @@ class DropRunSchemasOperator(RunSchemaOperator):
     """
 
     def execute(self, context: Context) -> list[str]:
-        """Drop them; a failure leaves the rest for the next run."""
+        """Drop them.
+
+        :raises AirflowSkipException: naming the schemas that the warehouse refused to drop, and why.
+        """
         keep_after = datetime.datetime.now(datetime.UTC).replace(tzinfo=None) - KEEP_FAILED_RUNS
-        hook = self.get_db_hook()
-        with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with self.warehouse_session() as (_, cursor):
             cursor.execute(
                 "select results.run_schema, results.as_of_date, results.dag_run_id, max(results.checked_at) "
                 "from ops.validation_results as results "
@@ -150,16 +210,40 @@ class DropRunSchemasOperator(RunSchemaOperator):
             left_behind = [
                 run_schema
                 for run_schema, as_of_date, dag_run_id, last_checked in cursor.fetchall()
-                if run_schema == self.run_schema
-                or (
-                    (as_of_date.isoformat() == self.as_of_date or last_checked < keep_after)
-                    and not self._under_way(context, dag_run_id)
+                if run_schema.startswith(RUN_SCHEMAS)
+                and (
+                    run_schema == self.run_schema
+                    or (
+                        (as_of_date.isoformat() == self.as_of_date or last_checked < keep_after)
+                        and not self._under_way(context, dag_run_id)
+                    )
                 )
             ]
+            refused = {}
             for run_schema in left_behind:
-                cursor.execute(f"drop schema if exists {run_schema} cascade")
-                self.log.info("Dropped schema %s", run_schema)
+                try:
+                    self._drop(cursor, run_schema)
+                    self.log.info("Dropped schema %s", run_schema)
+                except warehouse_error() as error:
+                    refused[run_schema] = error
+        if refused:
+            reasons = "\n".join(f"- {run_schema}: {error}" for run_schema, error in refused.items())
+            raise AirflowSkipException(
+                f"Not dropped:\n{reasons}\nThe marts are published, and the next run tries again. What is refused "
+                "again has to be dropped by hand, by the role that owns it."
+            )
         return left_behind
+
+    def _drop(self, cursor: Any, run_schema: str) -> None:  # noqa: ANN401 - DB-API
+        """Drop a schema, on Snowflake what is in it first: a table there may carry a policy of another schema."""
+        if load_settings().warehouse == "snowflake":
+            cursor.execute(
+                "select table_name, table_type from information_schema.tables "
+                f"where lower(table_schema) = '{run_schema}' order by table_name"
+            )
+            for name, kind in cursor.fetchall():
+                cursor.execute(f"drop {'view' if kind == 'VIEW' else 'table'} if exists {run_schema}.{name}")
+        cursor.execute(f"drop schema if exists {run_schema} cascade")
 
     def _under_way(self, context: Context, dag_run_id: str) -> bool:
         return context["ti"].get_dr_count(self.dag_id, run_ids=[dag_run_id], states=["queued", "running"]) > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.sql.operators.sql import SQLCheckResult
@@ -108,8 +107,7 @@ class ValidateOperator(RunSchemaOperator):
         :raises ValidationFailed: when a check of severity error failed, or no check came back.
         :raises ValidationNotRun: when the SQL itself fails.
         """
-        hook = self.get_db_hook()
-        with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with self.warehouse_session() as (hook, cursor):
             self.prepare(cursor, hook)
             self.check_results = self._run_checks(cursor)
             checked_at = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
@@ -242,8 +240,7 @@ class KeepValidationResultsOperator(RunSchemaOperator):
         }
         if not results:
             raise AirflowSkipException("No validation ran: there is nothing to keep.")
-        hook = self.get_db_hook()
-        with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with self.warehouse_session() as (hook, cursor):
             keep_results(cursor, hook.placeholder, results)
         return {mart: len(rows) for (_, mart), rows in results.items()}
 

@@ -8,17 +8,17 @@
 {%- endmacro %}
 
 {% macro snowflake__in_one_transaction(changes) -%}
-    {{ return(snowflake_dml_explicit_transaction(changes)) }}
-{%- endmacro %}
-
-{% macro replace_rows(arguments, leaves) -%}
-    {%- set columns = get_quoted_csv(arguments.dest_columns | map(attribute='name')) -%}
-    {%- set changes -%}
-        delete from {{ arguments.target_relation }}
-        where {{ leaves }};
-        insert into {{ arguments.target_relation }} ({{ columns }})
-        select {{ columns }}
-        from {{ arguments.temp_relation }}
-    {%- endset -%}
-    {{ in_one_transaction(changes) }}
+    {#- One statement: dbt does not roll back after a failed one, and the next model's DDL on its connection would commit the
+        half that went through. -#}
+    execute immediate $$
+    begin
+        begin transaction;
+        {{ changes | trim }};
+        commit;
+    exception
+        when other then
+            rollback;
+            raise;
+    end;
+    $$
 {%- endmacro %}

@@ -4,12 +4,7 @@
     config(
         unique_key='customer_id',
         strategy='check',
-        check_cols=['card_type', 'credit_limit'],
-        post_hook=[
-            "{{ mask_personal_data('first_name') }}",
-            "{{ mask_personal_data('last_name') }}",
-            "{{ mask_personal_data('email') }}"
-        ]
+        check_cols=['card_type', 'credit_limit']
     )
 }}
 

@@ -22,8 +22,7 @@
     'atv_sample_reconciles': 'average, deviation, min, max and median are those of core.fct_transactions, approved',
 } -%}
 {% set value_columns = (
-    'avg_transaction_value', 'transaction_value_stddev', 'min_transaction_value', 'max_transaction_value',
-    'median_transaction_value',
+    'avg_transaction_value', 'min_transaction_value', 'max_transaction_value', 'median_transaction_value',
 ) -%}
 
 with mart as (
@@ -58,10 +57,10 @@ faults as (
         ) }} as atv_average_recomputes,
         mart.customer_id is not null
         and not coalesce(
-            mart.min_transaction_value <= mart.median_transaction_value
-            and mart.median_transaction_value <= mart.max_transaction_value
-            and mart.min_transaction_value <= mart.avg_transaction_value
-            and mart.avg_transaction_value <= mart.max_transaction_value,
+            {{ validation.at_most('mart.min_transaction_value', 'mart.median_transaction_value') }}
+            and {{ validation.at_most('mart.median_transaction_value', 'mart.max_transaction_value') }}
+            and {{ validation.at_most('mart.min_transaction_value', 'mart.avg_transaction_value') }}
+            and {{ validation.at_most('mart.avg_transaction_value', 'mart.max_transaction_value') }},
             coalesce(
                 mart.min_transaction_value,
                 mart.median_transaction_value,
@@ -123,8 +122,11 @@ sample_faults as (
     select
         sampled.customer_id,
         {%- for column in value_columns %}
-        {{ "or " if not loop.first }}{{ validation.differs('sampled.' ~ column, 'sample_values.' ~ column) }}
+        {{ validation.differs('sampled.' ~ column, 'sample_values.' ~ column) }} or
         {%- endfor %}
+        {{ validation.deviation_differs(
+            'sampled.transaction_value_stddev', 'sample_values.transaction_value_stddev', 'sample_values.max_transaction_value'
+        ) }}
             as atv_sample_reconciles
     from sampled
     left join sample_values on sampled.customer_id = sample_values.customer_id

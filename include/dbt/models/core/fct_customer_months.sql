@@ -2,7 +2,7 @@
     config(
         materialized='incremental',
         incremental_strategy='replace_months',
-        cluster_by=['month'],
+        cluster_by=clustered_by('month'),
         on_schema_change='fail',
         post_hook="{{ forget_touched_months() }}"
     )

@@ -5,7 +5,7 @@
         materialized='incremental',
         unique_key='transaction_id',
         incremental_strategy='replace_touched',
-        cluster_by=['transaction_date'],
+        cluster_by=clustered_by('transaction_date'),
         on_schema_change='fail',
         pre_hook=["{{ forget_all_days() }}", "{{ touch_all_months() }}"]
     )

@@ -3,10 +3,10 @@
         schema=run_schema('marts'),
         materialized='incremental',
         unique_key='as_of_date',
-        incremental_strategy='delete+insert',
+        incremental_strategy='replace_date',
         on_schema_change='fail',
         full_refresh=false,
-        transient=false
+        transient=env_var('RUN_SCHEMA', '') != ''
     )
 }}
 

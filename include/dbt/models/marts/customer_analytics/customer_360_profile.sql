@@ -1,14 +1,4 @@
-{{
-    config(
-        schema=run_schema('marts'),
-        post_hook=[
-            "{{ mask_personal_data('first_name') }}",
-            "{{ mask_personal_data('last_name') }}",
-            "{{ mask_personal_data('full_name') }}",
-            "{{ mask_personal_data('email') }}"
-        ]
-    )
-}}
+{{ config(schema=run_schema('marts')) }}
 
 with customers as (
 

@@ -57,6 +57,7 @@ TEXTS = {
     "channel": ["Online", "In-Store", None],
     "status": ["approved", "Declined", None],
 }
+RANGES = ["0001-01-02", "2000-01-01", "2026-01-03", "2026-01-05", "2026-01-08", "2100-01-01"]
 AS_OF_DATES = ["2026-01-08", "2025-06-30", "2026-01-01", "2026-02-01"]
 
 # Of the fact as a full refresh would have it.
@@ -229,13 +230,21 @@ class Loads(ABC):
             self.manifest = outcome.result
 
     def run(self, seed: int, loads: int) -> str | None:
-        """Load one sequence; return what differed after one of its loads, with how to see it again."""
+        """Load one sequence; return what differed after one of its loads, with how to see it again.
+
+        In every fourth the first load, and some of those that follow, come after some of LOAD_ARRIVED_BEFORE.
+        """
+        feed = Feed(-seed)
         # The snapshot keeps every customer that it has seen.
         self.query(["delete from core.customers_snapshot"])
         full_refresh = " --full-refresh"
         for number, (changes, as_of_date, half_done) in enumerate(sequence(seed, loads)):
             os.environ |= {"AS_OF_DATE": as_of_date, "TEST_SCOPE": TEST_SCOPES[number % 2]}
+            in_ranges = seed % 4 == 0 and (number == 0 or feed.random.random() < 0.3)
             self.query(changes)
+            if in_ranges:
+                self.load_in_ranges(feed.random, full_refresh)
+                full_refresh = ""
             self.dbt(LOAD + ("" if half_done else f" {REST}") + full_refresh)
             full_refresh = ""
             if not half_done and (found := self.differences()):
@@ -245,6 +254,15 @@ class Loads(ABC):
         before = self.query(rows_of_fact)
         self.dbt(f"{LOAD} {REST} --full-refresh")
         return None if before == self.query(rows_of_fact) else f"sequence {seed}: the full refresh of dbt differs"
+
+    def load_in_ranges(self, random: random.Random, full_refresh: str) -> None:
+        """Load up to some days, in order, and some of it half."""
+        for day in sorted(random.sample(RANGES, 2)):
+            os.environ["LOAD_ARRIVED_BEFORE"] = day
+            half_done = not full_refresh and random.random() < 0.2
+            self.dbt(LOAD + ("" if half_done else f" {REST}") + full_refresh)
+            full_refresh = ""
+        os.environ["LOAD_ARRIVED_BEFORE"] = ""
 
     def differences(self) -> str:
         found = {table: rows for table in COLUMNS if (rows := self.query([difference(table)]))}

@@ -1,8 +1,13 @@
 {% macro arrivals_to_load(delivered, loaded, rejected, customers) -%}
-    {#- What the load reads: 'all', when no day is as it was loaded; 'nothing'; or a condition on ingested_at that holds for
+    {#- What the load reads: 'all', when no day is as it was loaded and LOAD_ARRIVED_BEFORE does not say how far to load; 'nothing'; or a condition on ingested_at that holds for
         what arrived on the days to load. Its days are literals, by which both engines skip what arrived on others; it may hold
         for some of these too. -#}
-    {%- if not execute or loaded is none -%}
+    {%- if not execute -%}
+        {{ return('all') }}
+    {%- endif -%}
+    {%- if load_arrived_before() -%}
+        {{ return(arrived_within(run_query(ranges_of_days(days_to_load(delivered, loaded, rejected, customers))))) }}
+    {%- elif loaded is none -%}
         {{ return('all') }}
     {%- endif -%}
     {%- set unchanged -%}

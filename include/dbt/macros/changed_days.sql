@@ -5,20 +5,33 @@
     from {{ delivered }} as delivered
     full outer join {{ loaded }} as loaded on delivered.arrival_day = loaded.arrival_day
     where
-        delivered.row_count is distinct from loaded.row_count
-        or delivered.checksum is distinct from loaded.checksum
-        or delivered.loading_rules is distinct from loaded.loading_rules
+        (
+            delivered.row_count is distinct from loaded.row_count
+            or delivered.checksum is distinct from loaded.checksum
+            or delivered.loading_rules is distinct from loaded.loading_rules
+        )
+        {%- if load_arrived_before() %}
+        and {{ day_in_range('coalesce(delivered.arrival_day, loaded.arrival_day)') }}
+        {%- endif %}
 {%- endmacro %}
 
 {% macro days_to_load(delivered, loaded, rejected, customers) -%}
+    {% if loaded is none -%}
+    select delivered.arrival_day from {{ delivered }} as delivered
+    {%- else -%}
     {{ changed_days(delivered, loaded) }}
+    {%- endif %}
     {%- if rejected is not none %}
     -- Turned away for want of a customer who is known by now, however long ago.
     union distinct
     select {{ arrival_day('rejected.ingested_at') }} as arrival_day
     from {{ rejected }} as rejected
     inner join {{ customers }} as customers on rejected.customer_id = customers.customer_id
-    where rejected.reject_reason = 'unknown customer'
+    where
+        rejected.reject_reason = 'unknown customer'
+        {%- if load_arrived_before() %}
+        and {{ arrived_in_range('rejected.ingested_at') }}
+        {%- endif %}
     {%- endif %}
 {%- endmacro %}
 

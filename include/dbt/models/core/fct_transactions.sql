@@ -16,6 +16,8 @@
 {% set arrivals = arrivals_to_load(
     ref('stg_transaction_days'), loaded_days(this), rejected_so_far(this), ref('customers_snapshot')
 ) %}
+{% elif load_arrived_before() %}
+{% set arrivals = arrivals_to_load(ref('stg_transaction_days'), none, none, ref('customers_snapshot')) %}
 {% endif %}
 
 {% if arrivals == 'all' %}
@@ -32,7 +34,7 @@ with final as (
 
     select
         {{ transaction_columns() }}
-    from {{ this }}
+    from {{ this if is_incremental() else ref('stg_transaction_rows') }}
     where 1 = 0
 
 )
@@ -45,11 +47,13 @@ with final as (
     where
         transaction_id is not null
         and {{ arrivals }}
+    {%- if is_incremental() %}
     -- What these days had, and raw has no longer.
     union distinct
     select transaction_id
     from {{ this }}
     where {{ arrivals }}
+    {%- endif %}
 {%- endset %}
 
 with transaction_rows as (
@@ -88,6 +92,7 @@ final as (
     select
         {{ transaction_columns() }}
     from latest
+    {%- if is_incremental() %}
     -- Nothing but its id of what has no usable row any more: it leaves the fact (get_incremental_replace_touched_sql).
     union all
     select
@@ -102,6 +107,7 @@ final as (
         cast(null as timestamp) as ingested_at
     from touched
     where transaction_id not in (select latest.transaction_id from latest)
+    {%- endif %}
 
 )
 

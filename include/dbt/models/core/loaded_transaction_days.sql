@@ -33,6 +33,16 @@ final as (
     from days
     {% if not loads_transactions() and before is none %}
     where false
+    {% elif loads_transactions() and load_arrived_before() and before is not none %}
+    -- What a load in ranges has not looked at.
+    union all
+    select
+        arrival_day,
+        row_count,
+        checksum,
+        loading_rules
+    from {{ before }}
+    where not ({{ day_in_range('arrival_day') }})
     {% endif %}
 
 )

@@ -13,6 +13,8 @@
 {% set arrivals = arrivals_to_load(
     ref('stg_transaction_days'), loaded_days(ref('fct_transactions')), this, ref('customers_snapshot')
 ) %}
+{% elif load_arrived_before() %}
+{% set arrivals = arrivals_to_load(ref('stg_transaction_days'), none, none, ref('customers_snapshot')) %}
 {% endif %}
 
 -- Built after the fact: the fact's next load reads what this table holds now.

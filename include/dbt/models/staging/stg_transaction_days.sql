@@ -20,6 +20,9 @@ dated as (
         *,
         {{ arrival_day('ingested_at') }} as arrival_day
     from transactions
+    {%- if load_arrived_before() %}
+    where {{ arrived_in_range('ingested_at') }}
+    {%- endif %}
 
 ),
 

@@ -69,6 +69,9 @@ SESSION = {
     "current_account": "FAKESNOW",
     "current_region": "LOCAL",
 }
+# After a statement that failed the emulator rolls back, and outside of a transaction there is none.
+NO_TRANSACTION = "current_transaction() as null"
+EXPLAIN = re.compile(r"\s*explain\s+using\s+text\s+", re.IGNORECASE)
 
 
 def as_granted(database: str) -> str:
@@ -98,7 +101,22 @@ def repair_cursor(statements: Path) -> None:
             return
         self._conn._in_transaction = False
 
+    def explain(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        # No plan like Snowflake's, but the same refusals: the statement is executed and taken back.
+        self._duck_conn.execute("begin")
+        try:
+            execute(self, command, *args, **kwargs)
+        except snowflake.connector.errors.Error:
+            raise
+        except Exception as error:
+            raise sql_error(error) from error
+        finally:
+            roll_back(self)
+        return execute(self, "select 'GlobalStats:' as content")
+
     def logged_execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if explained := EXPLAIN.match(command):
+            return explain(self, command[explained.end() :], *args, **kwargs)
         if given := SET_QUERY_TAG.match(command):
             self._conn.query_tag = given[1].replace("''", "'")
         with statements.open("a") as log:
@@ -210,6 +228,7 @@ def repair_catalog() -> None:
             connection._duck_conn.execute(f"create or replace temp macro {macro}")
         for function, value in SESSION.items():
             connection._duck_conn.execute(f"create or replace temp macro {function}() as '{value}'")
+        connection._duck_conn.execute(f"create or replace temp macro {NO_TRANSACTION}")
         return connection
 
     comment_table = info_schema.insert_table_comment_sql

@@ -25,7 +25,7 @@ CONTENTS = {
     "dbt_vars": "thresholds",
     "as_of_date": "a run's date",
     "local": "make refresh, up, load",
-    "deploy": "set-up of Snowflake",
+    "deploy": "Snowflake: set-up, doctor",
     "benchmarks": "what is measured",
 }
 OUT_OF_THE_IMAGE = ("local", "deploy", "benchmarks")

@@ -7,36 +7,24 @@ each operator gives to a cursor here.
 
 from __future__ import annotations
 
-import datetime
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import sqlglot
 import yaml
-from airflow.providers.common.sql.hooks.sql import DbApiHook
 from airflow.sdk import DAG
 from sqlfluff.core import FluffConfig, Linter
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import Token, TokenType
 
-from include.customer_360.assets import PUBLISHED
+from deploy.snowflake import statements
 from include.customer_360.catalog import load_catalog
-from include.customer_360.operators.base import WarehouseOperator
-from include.customer_360.operators.export import ExportAudienceOperator
-from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
-from include.customer_360.operators.validate import (
-    KeepValidationResultsOperator,
-    ValidateMartOperator,
-    ValidateSourcesOperator,
-)
+from include.customer_360.operators.validate import ValidateMartOperator
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, TEMPLATE_FOLDERS
 from tests.snowflake.account import SnowflakeAccount
 from tests.snowflake.conftest import RUN_SCHEMA
@@ -44,8 +32,7 @@ from tests.snowflake.conftest import RUN_SCHEMA
 AS_OF_DATE = "2026-03-30"
 FACT = "fct_transactions"
 CATALOG = load_catalog()
-DRIFT = {mart.name: mart.drift for mart in CATALOG.marts}
-ALL_DRIFT = {measure: limits for mart in CATALOG.marts for measure, limits in mart.drift.items()}
+RUN = statements.Run(RUN_SCHEMA, AS_OF_DATE)
 
 # Statements that the parser takes as they come, without reading them.
 UNREAD = (
@@ -448,110 +435,19 @@ def lint(sql: str, without: Sequence[str] = ()) -> list[str]:
 # What is checked
 
 
-class RecordingCursor:
-    """Keeps what an operator executes, and answers what lets it go on."""
-
-    def __init__(self) -> None:
-        self.statements: list[str] = []
-
-    @property
-    def description(self) -> tuple[tuple[str], ...]:
-        if self.statements[-1].startswith("show grants"):
-            return (("privilege",), ("grantee_name",))
-        return (("AS_OF_DATE",), ("CUSTOMER_ID",), ("LIFETIME_VALUE",))
-
-    def execute(self, sql: str, parameters: Sequence[object] | None = None) -> None:
-        # The connector puts parameters in as literals.
-        self.statements.append(sql.replace("%s", "'2026-03-30'") if parameters else sql)
-
-    def executemany(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        self.execute(sql, rows[0])
-
-    def fetchone(self) -> tuple[object]:
-        return (datetime.date.fromisoformat(AS_OF_DATE) if "max(as_of_date)" in self.statements[-1] else 1,)
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        statement = self.statements[-1]
-        as_of_date = datetime.date.fromisoformat(AS_OF_DATE)
-        if statement.startswith("select mart, row_count"):
-            return [("customer_360_profile", 1)]
-        if statement.startswith("show grants"):
-            return [("SELECT", "CUSTOMER_360_READER"), ("SELECT", "CUSTOMER_360_EXPORTER")]
-        if statement.startswith("select table_name, table_type"):
-            return [("CUSTOMER_360_PROFILE", "BASE TABLE"), ("A_VIEW", "VIEW")]
-        if statement.startswith("select distinct as_of_date"):
-            return [(as_of_date,)]
-        if statement.startswith("select results.run_schema"):
-            return [(RUN_SCHEMA, as_of_date, "run_1", datetime.datetime(2026, 3, 31))]
-        return [("check", "error", "observed", "expected", True)]
-
-    def close(self) -> None:
-        pass
-
-
-def executed(operator: WarehouseOperator) -> list[str]:
-    """Return what an operator of a Dag with the project's templates executes."""
-    cursor = RecordingCursor()
-    hook = SimpleNamespace(
-        get_conn=lambda: SimpleNamespace(cursor=lambda: cursor, close=lambda: None),
-        split_sql_string=DbApiHook.split_sql_string,
-        placeholder="%s",
-    )
-    operator.get_db_hook = lambda: hook  # type: ignore[method-assign]
-    operator.resolve_template_files()
-    operator.render_template_fields({"run_id": "run_1", "macros": SimpleNamespace(datetime=datetime.datetime)})
-    if isinstance(operator, ExportAudienceOperator):
-        operator._read_audience(None)
-    else:
-        partitions = SimpleNamespace(add_partitions=lambda key: None)
-        handed_on = {
-            "dag_run_id": "run_1",
-            "mart": "metric_customer_ltv",
-            "rows": [
-                ["run_1", "metric_customer_ltv", AS_OF_DATE, RUN_SCHEMA, "check", "error", "1", "1", True, "2026-03-31"]
-            ],
-        }
-        ti = SimpleNamespace(xcom_push=lambda **_: None, xcom_pull=lambda **_: [handed_on])
-        operator.execute({"outlet_events": {PUBLISHED: partitions}, "ti": ti})
-    return cursor.statements
-
-
 def validation(mart: str) -> ValidateMartOperator:
-    return ValidateMartOperator(
-        task_id=f"validate_{mart}", mart=mart, drift=DRIFT.get(mart), run_schema=RUN_SCHEMA, as_of_date=AS_OF_DATE
-    )
-
-
-def of_standard_edition(operator: PublishMartsOperator) -> PublishMartsOperator:
-    """The operator where SNOWFLAKE_EDITION is standard."""
-    operator.edition = "standard"
-    return operator
+    return statements.validation(mart, RUN, CATALOG)
 
 
 @pytest.fixture(scope="module")
 def of_operators() -> list[str]:
     """What the operators execute, each validating, publishing, writing or dropping something."""
-    run = {"run_schema": RUN_SCHEMA, "as_of_date": AS_OF_DATE}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WAREHOUSE", "snowflake")
-        extra = {"account": "a", "database": "customer_360", "warehouse": "w", "role": "r", "private_key_file": "k"}
-        connection = {"conn_type": "snowflake", "login": "customer_360_airflow", "extra": extra}
-        patch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
-        with DAG("statements", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
-            operators: list[WarehouseOperator] = [
-                ValidateSourcesOperator(task_id="validate_sources", drift=ALL_DRIFT, **run),
-                *map(validation, DRIFT),
-                KeepValidationResultsOperator(task_id="keep", validations=list(DRIFT), **run),
-                WriteHistoryOperator(task_id="write_history", **run),
-                PublishMartsOperator(task_id="publish", published=CATALOG.published, **run),
-                of_standard_edition(PublishMartsOperator(task_id="publish_2", published=CATALOG.published, **run)),
-                DropRunSchemasOperator(task_id="drop_run_schemas", **run),
-                *(
-                    ExportAudienceOperator(task_id=f"export_{campaign.name}", campaign=campaign, export_root="nowhere")
-                    for campaign in CATALOG.campaigns
-                ),
-            ]
-        return [sql for operator in operators for sql in executed(operator)]
+    return [
+        sent.sql
+        for edition in ("enterprise", "standard")
+        for group in statements.of_operators(RUN, CATALOG, edition).values()
+        for sent in group
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -560,8 +456,8 @@ def of_dbt(account: SnowflakeAccount, second_build: str) -> list[str]:
     return [sql for tag, sql in account.tagged_statements() if "dag" in tag or '"app": "dbt"' in sql]
 
 
-@pytest.fixture(scope="module")
-def statements(of_dbt: list[str], of_operators: list[str]) -> list[str]:
+@pytest.fixture(scope="module", name="statements")
+def all_statements(of_dbt: list[str], of_operators: list[str]) -> list[str]:
     """Each statement once, whichever run it is from and without the comment that dbt adds."""
     without_comments = [re.sub(r"/\* \{.*?\} \*/", "", sql, flags=re.DOTALL) for sql in of_dbt] + of_operators
     return list(dict.fromkeys(re.sub(r"marts_run_\d{8}_\w{8}", RUN_SCHEMA, sql) for sql in without_comments))
@@ -628,7 +524,7 @@ def test_sqlfluff_takes_every_compiled_model(target: Path, second_build: str) ->
     assert {file.name: found for file in ours if (found := lint(file.read_text()))} == {}
 
 
-@pytest.mark.parametrize("mart", ["sources", *DRIFT])
+@pytest.mark.parametrize("mart", ["sources", *(mart.name for mart in CATALOG.marts)])
 def test_sqlfluff_takes_every_rendered_validation(mart: str) -> None:
     with DAG("validation", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
         operator = validation(mart)

@@ -17,8 +17,8 @@ MANIFEST := include/dbt/target/manifest.json
 DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o -path include/dbt/logs \) -prune -o \
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
-.PHONY: help refresh up down load new-metric new-campaign snowflake-setup load-history test test-fast test-snowflake lint rooms \
-	bench clean
+.PHONY: help refresh up down load new-metric new-campaign snowflake-setup snowflake-doctor load-history test test-fast \
+	test-snowflake lint rooms bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ new-campaign: $(READY) ## Write the exposure of a new campaign: make new-campaig
 
 snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, masking (DRY_RUN=1 prints the statements; DEPLOYMENT=...)
 	@exec $(PY) -m deploy.snowflake.set_up
+
+snowflake-doctor: $(READY) $(MANIFEST) ## Check a Snowflake account: what only it can answer (DEPLOYMENT=...)
+	@exec $(PY) -m deploy.snowflake.doctor
 
 load-history: $(READY) ## Load a long history into core, in ranges of months: make load-history FROM=2023-01 UNTIL=2026-01
 	@exec $(PY) -m deploy.load_history

@@ -39,6 +39,7 @@ _WITH = {
 }
 
 _LOGIN_TIMEOUT_SECONDS = 120
+_NEEDS = "the user is a person who may use role accountadmin. `make snowflake-setup DRY_RUN=1` needs none of them."
 
 
 class SnowflakeSetupError(RuntimeError):
@@ -86,9 +87,10 @@ class SnowflakeLogin(BaseSettings):
         """
         return known_edition(self.edition, "SNOWFLAKE_EDITION") if self.edition else ""
 
-    def connection_arguments(self) -> dict[str, Any]:
+    def connection_arguments(self, needs: str = _NEEDS) -> dict[str, Any]:
         """Return what snowflake.connector.connect takes.
 
+        :param needs: what the login is for, told when a variable is missing.
         :raises SnowflakeSetupError: naming every variable that is missing, or the one that cannot be used.
         """
         authenticator = self.authenticator.lower()
@@ -102,10 +104,7 @@ class SnowflakeLogin(BaseSettings):
             wanted["SNOWFLAKE_PRIVATE_KEY_PATH (or SNOWFLAKE_AUTHENTICATOR=externalbrowser)"] = self.private_key_path
         missing = [name for name, value in wanted.items() if not value]
         if missing:
-            raise SnowflakeSetupError(
-                f"Not set: {', '.join(missing)}. Set them in the environment or in .env; the user is a person who may "
-                "use role accountadmin. `make snowflake-setup DRY_RUN=1` needs none of them."
-            )
+            raise SnowflakeSetupError(f"Not set: {', '.join(missing)}. Set them in the environment or in .env; {needs}")
         arguments = {"account": self.account, "user": self.user, "login_timeout": _LOGIN_TIMEOUT_SECONDS}
         if authenticator:
             return {**arguments, "authenticator": authenticator}
@@ -233,18 +232,19 @@ def run_statements(connection: SnowflakeConnection, statements: Sequence[Stateme
         print(f"{statement.place}: {statement.first_line}\n    {rows[0][0] if rows else 'done'}")
 
 
-def set_up(login: SnowflakeLogin, deployment: str) -> int:
-    """Connect, ask for the edition where none is told, and run the statements; return how many there are.
+def connect(login: SnowflakeLogin, needs: str = _NEEDS) -> SnowflakeConnection:
+    """Return a connection, which the caller closes.
 
-    :raises SnowflakeSetupError: when the login is incomplete or refused, or a statement fails.
+    :param needs: what the login is for, told when a variable is missing.
+    :raises SnowflakeSetupError: when the login is incomplete or refused.
     """
-    arguments, edition, told_by = login.connection_arguments(), login.told_edition(), "SNOWFLAKE_EDITION"
+    arguments = login.connection_arguments(needs)
     print(f"Connecting to account {login.account} as {login.user} ...")
     # Imported here: it takes seconds, and a dry run needs none of it.
     import snowflake.connector
 
     try:
-        connection = snowflake.connector.connect(**arguments)
+        return snowflake.connector.connect(**arguments)
     # A key file that is no key, or its passphrase, is refused with ValueError or TypeError.
     except (snowflake.connector.Error, ValueError, TypeError, OSError) as error:
         raise SnowflakeSetupError(
@@ -252,7 +252,15 @@ def set_up(login: SnowflakeLogin, deployment: str) -> int:
             "Check SNOWFLAKE_ACCOUNT (like myorg-myaccount), SNOWFLAKE_USER, and that the public key of "
             "SNOWFLAKE_PRIVATE_KEY_PATH is that user's, with SNOWFLAKE_PRIVATE_KEY_PASSPHRASE if the key has one."
         ) from error
-    with closing(connection):
+
+
+def set_up(login: SnowflakeLogin, deployment: str) -> int:
+    """Connect, ask for the edition where none is told, and run the statements; return how many there are.
+
+    :raises SnowflakeSetupError: when the login is incomplete or refused, or a statement fails.
+    """
+    edition, told_by = login.told_edition(), "SNOWFLAKE_EDITION"
+    with closing(connect(login)) as connection:
         if not edition:
             edition, told_by = asked_edition(connection), "as the account says"
         print(described_edition(edition, told_by))

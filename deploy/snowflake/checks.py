@@ -255,7 +255,7 @@ def pruning(session: Session) -> Iterator[Finding]:
         yield Finding(check, "nothing loaded yet", "a fact", None, "Run customer_360_refresh.")
         return
     # Of the partitions' metadata, so no partition is read.
-    (latest,) = session.ask(f"select cast(max(transaction_date) as varchar) as latest from {fact}")
+    (latest,) = session.ask(f"select to_char(max(transaction_date), 'YYYY-MM-DD') as latest from {fact}")
     day = value_of(latest, "latest")
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", day):
         yield Finding(check, "no transaction yet", "a fact", None, "Run customer_360_refresh.")

@@ -40,7 +40,6 @@ def explained(session: Session, environment: Mapping[str, str], manifest: Path |
     with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
         # Airflow, whose operators render the SQL, wants a folder of its own and leaves nothing that is needed in it.
         os.environ.setdefault("AIRFLOW_HOME", folder)
-        os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
         yield from _explained(session, environment, manifest, Path(folder))
 
 

@@ -73,13 +73,15 @@ class Session:
         self.transformer = f"{deployment}_transformer"
         self.exporter = f"{deployment}_exporter"
         self.reader = f"{deployment}_reader"
+        read, transform = f"{deployment}_read", f"{deployment}_transform"
+        self._warehouses = {self.transformer: transform, SYSADMIN: transform, self.reader: read, self.exporter: read}
         # Two doctors at once do not meet.
         self.suffix = secrets.token_hex(4)
         self._role = "the user's default role"
         self._scratch: list[Scratch] = []
 
     def use(self, role: str) -> None:
-        """Ask as this role and no other, on the warehouse that it may use.
+        """Ask as this role and no other, on the warehouse that it may use; an administrator of users needs none.
 
         :raises NotAnswered: when the user does not hold the role, or the role may not use the warehouse.
         """
@@ -87,8 +89,8 @@ class Session:
         self._execute(f"use role {role}", f"As {grants}: grant role {role} to user {self.user};")
         self._role = role
         self.ask("use secondary roles none")
-        readers = (self.reader, self.exporter)
-        self.ask(f"use warehouse {self.deployment}_{'read' if role in readers else 'transform'}")
+        if role in self._warehouses:
+            self.ask(f"use warehouse {self._warehouses[role]}")
 
     def ask(self, sql: str) -> list[Row]:
         """Execute a statement and return its rows; none when it has no result.

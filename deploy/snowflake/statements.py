@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import os
 import re
 import subprocess
@@ -41,6 +42,11 @@ EXPLAINED = re.compile(
 )
 OF_A_RUN = ("intermediate", "marts")
 """The layers whose models are built in the schema of a run, and published into the schema of their name."""
+
+
+# An operator tells its log what it has done, and here it does nothing.
+_QUIET: Any = logging.getLogger(f"{__name__}.operators")
+_QUIET.setLevel(logging.ERROR)
 
 
 class NotCompiled(RuntimeError):
@@ -138,6 +144,7 @@ def executed(operator: WarehouseOperator, run: Run) -> list[str]:
         split_sql_string=DbApiHook.split_sql_string,
         placeholder="%s",
     )
+    operator._cached_logger = _QUIET
     operator.get_db_hook = lambda: hook  # type: ignore[method-assign,assignment,return-value]
     operator.resolve_template_files()
     operator.render_template_fields({"run_id": "run_1", "macros": SimpleNamespace(datetime=datetime.datetime)})

@@ -188,7 +188,8 @@ def warehouses(session: Session) -> Iterator[Finding]:
             as_set_up,
             f"{SET_UP} Only accountadmin sees every monitor.",
         )
-    for monitor in sorted(monitors) or [f"{session.deployment}_monthly"]:
+    made = (re.match(r"create resource monitor if not exists (\w+)", statement.sql) for statement in _set_up(session))
+    for monitor in sorted(monitors) or [said[1] for said in made if said]:
         yield _quota(session, monitor.lower())
 
 
@@ -273,7 +274,7 @@ def pruning(session: Session) -> Iterator[Finding]:
         f"{assigned} of {total} partitions for the latest month",
         "fewer than all",
         assigned < total,
-        f"Look at system$clustering_information('{fact}'). {SET_UP} It clusters the fact.",
+        f"Look at system$clustering_information('{fact}'): the fact is to be clustered by transaction_date.",
     )
 
 

@@ -111,18 +111,19 @@ def _group(
 ) -> Finding:
     from deploy.snowflake.statements import as_explained, on_others
 
-    failing, count, on_empty = [], 0, 0
+    # Each once: the exports begin alike.
+    senders: dict[str, str] = {}
     for statement in statements_of_group:
-        sql = as_explained(statement.sql)
-        if not sql:
-            continue
-        count += 1
+        if sql := as_explained(statement.sql):
+            senders.setdefault(sql, statement.sender)
+    failing, count, on_empty = [], len(senders), 0
+    for sql, sender in senders.items():
         placed = on_others(sql, session.deployment, empty)
         on_empty += placed != sql
         try:
             session.ask(f"explain using text {placed}")
         except NotAnswered as refused:
-            failing.append(f"{statement.sender}: {refused.said}")
+            failing.append(f"{sender}: {refused.said}")
     return Finding(
         GROUPS[group],
         f"{count - len(failing)} of {count} explained" + (f", {on_empty} on empty tables" if on_empty else ""),

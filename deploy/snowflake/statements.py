@@ -240,7 +240,10 @@ def compile_project(environment: Mapping[str, str], run: Run, target: Path) -> P
     except subprocess.TimeoutExpired:
         raise NotCompiled(f"dbt compile took longer than {DBT_SECONDS} s.") from None
     if done.returncode != 0:
-        raise NotCompiled(" ".join((done.stdout + done.stderr).split())[-400:] or f"exit code {done.returncode}")
+        said = " ".join((done.stdout + done.stderr).split())
+        if secret := environment.get("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"):
+            said = said.replace(secret, "***")
+        raise NotCompiled(said[-400:] or f"dbt compile ended with exit code {done.returncode}.")
     return target / "manifest.json"
 
 

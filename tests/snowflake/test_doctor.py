@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from snowflake.connector.errors import ProgrammingError
 from deploy.snowflake import checks, doctor, explain, probes, session, statements
 from deploy.snowflake.session import Finding, NotAnswered, Session
 from deploy.snowflake.set_up import SnowflakeLogin
-from include.customer_360.catalog import MANIFEST, load_catalog
+from include.customer_360.catalog import MANIFEST
 from include.customer_360.settings import PROJECT_ROOT
 from tests.snowflake.account import EmulatedAccount, SnowflakeAccount
 
@@ -489,8 +490,8 @@ def test_a_publication_that_loses_grants_fails() -> None:
         "select for nobody",
         f"select for {READER}",
         False,
-        "Readers lose the marts by a publication: run `make snowflake-setup` after each, and have "
-        "include/sql/publish/snowflake.sql changed.",
+        "A publication takes the marts from their readers; `make snowflake-setup` grants on the tables that exist. "
+        "Have include/sql/publish/snowflake.sql changed.",
     )
     found = ask(probes.publication, answers=with_answers({MART_GRANTS: [grant("OWNERSHIP", TRANSFORMER)]}))
     assert found[0] == lost
@@ -534,7 +535,7 @@ def test_a_grant_of_the_transformer_that_goes_through_fails() -> None:
 
 def test_the_schema_of_a_run_can_be_dropped() -> None:
     assert ask(probes.dropped_schemas, "enterprise") == [
-        Finding("drop of a schema with a masked table", "dropped", "dropped, as drop_run_schemas does", True)
+        Finding("drop of a run's schema", "dropped at once", "dropped, after its tables at the latest", True)
     ]
 
 
@@ -552,26 +553,34 @@ class RefusesOnce(dict[str, Answer]):
         return super().get(sql, default)
 
 
+KEEPS = ProgrammingError("Cannot drop schema: policy MASK_PERSONAL_DATA is associated with its entities.")
+
+
 def test_a_schema_that_its_masked_table_keeps_is_dropped_after_its_tables() -> None:
-    refusal = ProgrammingError("Cannot drop schema: policy MASK_PERSONAL_DATA is associated with its entities.")
     account = Recorded({})
-    account.answers = RefusesOnce(HEALTHY, DROP_RUN, refusal)
+    account.answers = RefusesOnce(HEALTHY, DROP_RUN, KEEPS)
     assert list(probes.dropped_schemas(Session(account, "customer_360", "an_admin"), "enterprise")) == [
         Finding(
-            "drop of a schema with a masked table",
-            said_of(refusal),
-            "dropped, as drop_run_schemas does",
-            False,
-            "If the next row passes: have drop_run_schemas drop the tables first.",
-        ),
-        Finding("drop of the tables, then the schema", "dropped", "dropped", True),
+            "drop of a run's schema",
+            f"dropped after its tables, before: {said_of(KEEPS)}",
+            "dropped, after its tables at the latest",
+            True,
+        )
     ]
     assert account.asked[-3:] == [DROP_RUN, f"drop table if exists {SCRATCH}_run.{checks.PROFILE}", DROP_RUN]
 
 
+def test_a_schema_that_stays_without_tables_too_fails() -> None:
+    check = doctor.Check("drop of a run's schema", lambda asked: probes.dropped_schemas(asked, "enterprise"))
+    account = Recorded(with_answers({DROP_RUN: KEEPS}))
+    assert list(doctor.findings_of(check, Session(account, "customer_360", "an_admin"))) == [
+        Finding("drop of a run's schema", said_of(KEEPS), "an answer", False, what_it_ran(TRANSFORMER, DROP_RUN))
+    ]
+
+
 def test_on_standard_no_table_has_a_policy() -> None:
     assert ask(probes.dropped_schemas, "standard") == [
-        Finding("drop of a schema with a masked table", "no policies", "SNOWFLAKE_EDITION=standard", None)
+        Finding("drop of a run's schema", "no table has a policy", "SNOWFLAKE_EDITION=standard", None)
     ]
 
 
@@ -784,8 +793,8 @@ def test_a_monitor_that_no_role_sees_says_who_has_to_grant_what() -> None:
                 "40 of 40 partitions for the latest month",
                 "fewer than all",
                 False,
-                "Look at system$clustering_information('customer_360.core.fct_transactions'). "
-                "Run `make snowflake-setup`. It clusters the fact.",
+                "Look at system$clustering_information('customer_360.core.fct_transactions'): the fact is to be "
+                "clustered by transaction_date.",
             ),
         ),
         (
@@ -808,6 +817,11 @@ def test_a_literal_date_skips_partitions_of_the_fact(changes: Mapping[str, Answe
 
 
 # Statements
+
+# What explain takes of what the operators send, each statement once.
+VALIDATIONS = 8
+PUBLICATION = 18
+EXPORTS = 5
 
 
 def compiled(folder: Path, model: str = "select 1 as customer_id") -> Path:
@@ -833,9 +847,9 @@ def test_every_statement_is_explained_in_groups_on_tables_made_from_the_contract
     assert list(explain.explained(asked, {}, compiled(tmp_path))) == [
         Finding("models of dbt", "1 of 1 explained", "1 explained", True),
         counted("tests", 1, 1),
-        counted("validations", 8, 7),
-        counted("publish", 18, 17),
-        counted("exports", 15, 9),
+        counted("validations", VALIDATIONS, 7),
+        counted("publish", PUBLICATION, 17),
+        counted("exports", EXPORTS, 4),
     ]
     assert "explain using text select 1 as customer_id" in account.asked
     assert f"explain using text select customer_id from {SCRATCH}_of_core.dim_customer where 1 = 0" in account.asked
@@ -855,9 +869,9 @@ def test_tables_that_are_there_are_read_and_exports_are_the_exporters(tmp_path: 
     assert [finding.observed for finding in found] == [
         "1 of 1 explained",
         "1 of 1 explained",
-        "8 of 8 explained, 5 on empty tables",
-        "18 of 18 explained, 10 on empty tables",
-        "15 of 15 explained",
+        f"{VALIDATIONS} of {VALIDATIONS} explained, 5 on empty tables",
+        f"{PUBLICATION} of {PUBLICATION} explained, 10 on empty tables",
+        f"{EXPORTS} of {EXPORTS} explained",
     ]
     role = account.asked[: account.asked.index(next(sql for sql in account.asked if "with profiles as" in sql))]
     assert [sql for sql in role if sql.startswith("use role ")][-1] == f"use role {EXPORTER}"
@@ -877,6 +891,25 @@ def test_a_statement_that_snowflake_does_not_understand_is_named_below_its_group
         ("dim_customer: SQL compilation error: error line 1 at position 7 invalid identifier 'NO_SUCH_COLUMN'",),
     )
     assert [finding.passed for finding in found[1:]] == [True] * 4
+
+
+def test_what_dbt_objects_to_is_told_without_the_passphrase(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], 2, stdout=f"Encountered an error:\nno key for {SECRET}", stderr="")
+
+    monkeypatch.setattr(statements.subprocess, "run", fails)
+    environment = {"SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": SECRET}
+    with pytest.raises(statements.NotCompiled, match=r"^Encountered an error: no key for \*\*\*$"):
+        statements.compile_project(environment, statements.Run("marts_run_doctor_1", "2026-03-30"), tmp_path)
+
+
+def test_a_compile_without_end_is_ended_and_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def hangs(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        raise subprocess.TimeoutExpired("dbt", 600)
+
+    monkeypatch.setattr(statements.subprocess, "run", hangs)
+    with pytest.raises(statements.NotCompiled, match=r"^dbt compile took longer than 600 s\.$"):
+        statements.compile_project({"a": "b"}, statements.Run("marts_run_doctor_1", "2026-03-30"), tmp_path)
 
 
 def test_a_browser_login_leaves_dbt_out_and_the_operators_in() -> None:
@@ -1191,11 +1224,11 @@ def test_the_emulator_explains_every_statement_and_keeps_nothing(
     assert {group: int(count) for group, count in explained.items()} == {
         "models of dbt": sum(node["resource_type"] in ("model", "snapshot") for node in nodes),
         "data tests of dbt": sum(node["resource_type"] == "test" for node in nodes),
-        "validations": 2 + len(load_catalog().marts) + 1,
-        "publication and history": 18,
-        "exports": 5 * len(load_catalog().campaigns),
+        "validations": VALIDATIONS,
+        "publication and history": PUBLICATION,
+        "exports": EXPORTS,
     }
-    assert re.search(r"^drop of a schema with a masked +dropped +.* yes$", printed, flags=re.MULTILINE)
+    assert re.search(r"^drop of a run's schema +dropped at once +.* yes$", printed, flags=re.MULTILINE)
     assert re.search(r"^clean-up +\d+ schemas dropped +nothing left +yes$", printed, flags=re.MULTILINE)
     schemas = emulated.query("select schema_name from information_schema.schemata")
     assert [name for (name,) in schemas if "doctor" in name.lower()] == []

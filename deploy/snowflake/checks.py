@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-
-import yaml
+from collections.abc import Iterator, Mapping, Sequence
 
 from deploy.snowflake.session import SYSADMIN, Finding, NotAnswered, Session, judged, named, value_of
-from deploy.snowflake.set_up import Statement, read_statements
-from include.customer_360.settings import DBT_PROJECT
+from deploy.snowflake.set_up import ENTERPRISE, STANDARD, read_statements
+from include.customer_360.catalog import PROFILE, load_catalog
+from include.customer_360.dbt_vars import snowflake_session
 
-STANDARD, ENTERPRISE = "standard", "enterprise"
-PROFILE = "customer_360_profile"
-PERSONAL = ("first_name", "last_name", "full_name", "email")
-"""The columns of the profile that readers see masked."""
+READERS_VIEWS = "marts_read"
+"""The schema that readers read on STANDARD."""
 MASK = "*****"
 SET_UP = "Run `make snowflake-setup`."
-FEW_PARTITIONS = 10
-"""Up to so many partitions of the fact, a day may stand in all of them."""
+FEW_PARTITIONS = 100
+"""Up to so many partitions of the fact, reading all of them is cheap: a month may stand in each."""
 LONGEST_STATEMENT_SECONDS = 3600
 
 
-def readers_schema(edition: str) -> str:
-    """Return the schema that readers read."""
-    # To be confirmed: on standard the set-up makes secure views in a schema of their own instead of a policy.
-    return "marts_read" if edition == STANDARD else "marts"
-
-
 def edition(session: Session, told: str) -> Iterator[Finding]:
-    """Whether the account has masking policies, from Enterprise on: no SQL function tells the edition.
-
-    What SNOWFLAKE_EDITION changes stands here, in `protection` and in `readers_schema`.
-    """
+    """Whether the account has masking policies, from Enterprise on: only a person with role orgadmin is told more."""
     session.use(session.transformer)
     schema = session.scratch(session.transformer)
     try:
@@ -60,47 +47,35 @@ def edition(session: Session, told: str) -> Iterator[Finding]:
 
 
 def protection(session: Session, told: str) -> Iterator[Finding]:
-    """Whether what the set-up hides personal data by is there: a policy or, on standard, views of the readers' own."""
+    """Whether what hides personal data is there: the set-up's policy or, on STANDARD, the views of a publication."""
     if told == ENTERPRISE:
         session.use(session.transformer)
         session.ask(f"describe masking policy {session.deployment}.ops.mask_personal_data")
         yield Finding("masking policy", "ops.mask_personal_data", "ops.mask_personal_data", True)
         return
     session.use(session.reader)
-    views = session.ask(f"show views in schema {session.deployment}.{readers_schema(told)}")
+    check, expected = "views of the readers", "secure views"
+    views = session.ask(f"show views in schema {session.deployment}.{READERS_VIEWS}")
+    if not views:
+        yield Finding(check, "no view for readers yet", expected, None, "Run customer_360_refresh.")
+        return
     open_to_all = [value_of(view, "name").lower() for view in views if value_of(view, "is_secure").lower() != "true"]
     yield judged(
-        "views of the readers",
+        check,
         f"not secure: {', '.join(open_to_all)}" if open_to_all else f"{len(views)} secure views",
-        "secure views",
-        bool(views) and not open_to_all,
-        SET_UP,
+        expected,
+        not open_to_all,
+        "Clear task publish, which makes them anew.",
     )
 
 
-def wanted_parameters(project: Path = DBT_PROJECT / "dbt_project.yml") -> dict[str, str]:
-    """Return what a session is set to: var snowflake_session of the dbt project, names in upper case, values as text.
-
-    :raises NotAnswered: when the project has no such var.
-    """
-    wanted = yaml.safe_load(project.read_text(encoding="utf-8")).get("vars", {}).get("snowflake_session")
-    if not isinstance(wanted, Mapping):
-        raise NotAnswered(
-            "There is no var snowflake_session.", f"Add it to {project.name}: parameter names and values."
-        )
-    return {
-        str(name).upper(): str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in wanted.items()
-    }
-
-
-def session_parameters(session: Session, project: Path = DBT_PROJECT / "dbt_project.yml") -> Iterator[Finding]:
+def session_parameters(session: Session) -> Iterator[Finding]:
     """Whether a session has what the project sets it to, and, for information, what it would have otherwise."""
-    wanted = wanted_parameters(project)
+    wanted = {name: _as_shown(value) for name, value in snowflake_session().items()}
     session.use(session.transformer)
     own = {value_of(row, "key").upper(): row for row in session.ask("show parameters for user")}
     # In one statement, as dbt's query_tag.sql sends it.
-    settings = (f"{name} = {_literal(value)}" for name, value in wanted.items())
+    settings = (f"{name} = {_literal(value)}" for name, value in snowflake_session().items())
     session.ask(f"alter session set {', '.join(settings)}")
     found = {value_of(row, "key").upper(): value_of(row, "value") for row in session.ask("show parameters in session")}
     wrong = [
@@ -131,9 +106,10 @@ def session_parameters(session: Session, project: Path = DBT_PROJECT / "dbt_proj
     )
 
 
-def service_users(session: Session) -> Iterator[Finding]:
+def service_users(session: Session, told: str) -> Iterator[Finding]:
     """Whether the users that the set-up made have no secondary roles by default."""
-    made = (re.match(r"create user if not exists (\w+)", statement.sql) for statement in _set_up(session))
+    set_up = read_statements(session.deployment, told)
+    made = (re.match(r"create user if not exists (\w+)", statement.sql) for statement in set_up)
     for user in [said[1] for said in made if said]:
         check = f"secondary roles of {user}"
         try:
@@ -147,15 +123,15 @@ def service_users(session: Session) -> Iterator[Finding]:
         yield judged(check, value, "[] by default", value.strip() in ("[]", "()"), SET_UP)
 
 
-def warehouses(session: Session) -> Iterator[Finding]:
-    """Whether warehouses are as the set-up makes them, each under a resource monitor, which has a quota."""
-    monitors = set()
-    for warehouse, wanted in _wanted_warehouses(session).items():
+def warehouses(session: Session, told: str) -> Iterator[Finding]:
+    """Whether warehouses are as the set-up makes them, each under a resource monitor of its own, which has a quota."""
+    monitors: list[str] = []
+    for warehouse, wanted in _wanted_warehouses(session, told).items():
         check = f"warehouse {warehouse}"
         least = session.reader if warehouse.endswith("_read") else session.transformer
         expected = (
             f"{wanted['warehouse_size']}, suspends after {wanted['auto_suspend']} s at most, "
-            f"{wanted['statement_timeout_in_seconds']} s a statement at most, a monitor"
+            f"{wanted['statement_timeout_in_seconds']} s a statement at most, a monitor of its own"
         )
         try:
             rows = session.ask_as(
@@ -174,23 +150,26 @@ def warehouses(session: Session) -> Iterator[Finding]:
             yield Finding(check, refused.said, expected, False, refused.what_to_do)
             continue
         size, suspends, monitor = value_of(row, "size"), value_of(row, "auto_suspend"), _monitor_of(row)
-        monitors |= {monitor} - {""}
+        shared = monitor.lower() in monitors
+        # Where no role is told it, that of the set-up is looked for.
+        monitors.append(monitor.lower() or wanted["resource_monitor"])
         as_set_up = (
             size.lower().replace("-", "") == wanted["warehouse_size"]
             and _between(suspends, 1, int(wanted["auto_suspend"]))
             and _between(timeout, 1, int(wanted["statement_timeout_in_seconds"]))
             and monitor != ""
+            and not shared
         )
         yield judged(
             check,
-            f"{size}, suspends after {suspends} s, {timeout} s a statement, {monitor or 'no monitor to be seen'}",
+            f"{size}, suspends after {suspends} s, {timeout} s a statement, "
+            + (f"{monitor}, as another warehouse" if shared else monitor or "no monitor to be seen"),
             expected,
             as_set_up,
             f"{SET_UP} Only accountadmin sees every monitor.",
         )
-    made = (re.match(r"create resource monitor if not exists (\w+)", statement.sql) for statement in _set_up(session))
-    for monitor in sorted(monitors) or [said[1] for said in made if said]:
-        yield _quota(session, monitor.lower())
+    for monitor in dict.fromkeys(monitors):
+        yield _quota(session, monitor)
 
 
 def _quota(session: Session, monitor: str) -> Finding:
@@ -215,39 +194,60 @@ def _quota(session: Session, monitor: str) -> Finding:
 
 
 def masking(session: Session, told: str) -> Iterator[Finding]:
-    """Whether readers see personal data masked and exporters see them; what they are is neither kept nor shown."""
+    """Whether exporters see personal data, and readers do not; what they are is neither kept nor shown.
+
+    Readers see them masked or, on STANDARD, views without these columns.
+    """
+    (personal,) = (mart.personal_columns for mart in load_catalog().published if mart.name == PROFILE)
     session.use(session.transformer)
     if not named(session.ask(f"show tables like '{PROFILE}' in schema {session.deployment}.marts"), PROFILE):
         yield Finding("masking", "nothing published yet", "a published profile", None, "Run customer_360_refresh.")
         return
-    columns = ", ".join(PERSONAL)
-    for role, schema in ((session.reader, readers_schema(told)), (session.exporter, "marts")):
-        check = f"personal data as {role}"
-        expected = f"{MASK} or NULL" if role == session.reader else "values"
+    for role in (session.reader, session.exporter):
+        without_columns = told == STANDARD and role == session.reader
+        expected = "values" if role == session.exporter else "no such column" if without_columns else f"{MASK} or NULL"
         try:
             session.use(role)
-            rows = session.ask(
-                f"select {columns} from {session.deployment}.{schema}.{PROFILE} "
-                "where email is not null order by customer_id limit 1"
-            )
+            if without_columns:
+                yield _columns_of_the_view(session, personal, expected)
+            else:
+                yield _values_seen(session, personal, role, expected)
         except NotAnswered as refused:
-            yield Finding(check, refused.said, expected, False, refused.what_to_do)
-            continue
-        if not rows:
-            yield Finding(check, "no customer with an e-mail", expected, None)
-            continue
-        shown = [column for column in PERSONAL if rows[0].get(column) not in (None, MASK)]
-        yield judged(
-            check,
-            f"values of {', '.join(shown)}" if shown else f"{MASK} or NULL",
-            expected,
-            not shown if role == session.reader else "email" in shown,
-            SET_UP,
-        )
+            yield Finding(f"personal data as {role}", refused.said, expected, False, refused.what_to_do)
+
+
+def _values_seen(session: Session, personal: Sequence[str], role: str, expected: str) -> Finding:
+    check = f"personal data as {role}"
+    rows = session.ask(
+        f"select {', '.join(personal)} from {session.deployment}.marts.{PROFILE} "
+        "where email is not null order by customer_id limit 1"
+    )
+    if not rows:
+        return Finding(check, "no customer with an e-mail", expected, None)
+    shown = [column for column in personal if rows[0].get(column) not in (None, MASK)]
+    return judged(
+        check,
+        f"values of {', '.join(shown)}" if shown else f"{MASK} or NULL",
+        expected,
+        not shown if role == session.reader else "email" in shown,
+        SET_UP,
+    )
+
+
+def _columns_of_the_view(session: Session, personal: Sequence[str], expected: str) -> Finding:
+    columns = session.ask(f"describe view {session.deployment}.{READERS_VIEWS}.{PROFILE}")
+    there = [column for column in personal if named(columns, column)]
+    return judged(
+        f"personal data as {session.reader}",
+        f"column {', '.join(there)}" if there else "no such column",
+        expected,
+        not there,
+        "Clear task publish, which makes the view anew.",
+    )
 
 
 def pruning(session: Session) -> Iterator[Finding]:
-    """Whether a literal date has Snowflake skip partitions of the fact, as a load counts on."""
+    """Whether a literal date has Snowflake skip partitions of a large fact, as rows arrive nearly in that order."""
     check, fact = "pruning by transaction_date", f"{session.deployment}.core.fct_transactions"
     session.use(session.transformer)
     if not named(
@@ -274,18 +274,14 @@ def pruning(session: Session) -> Iterator[Finding]:
         f"{assigned} of {total} partitions for the latest month",
         "fewer than all",
         assigned < total,
-        f"Look at system$clustering_information('{fact}'): the fact is to be clustered by transaction_date.",
+        "Rows are not in the order of their dates: docs/snowflake.md, Clustering, says when a key pays, and how.",
     )
 
 
-def _set_up(session: Session) -> list[Statement]:
-    return read_statements(session.deployment)
-
-
-def _wanted_warehouses(session: Session) -> dict[str, dict[str, str]]:
+def _wanted_warehouses(session: Session, told: str) -> dict[str, dict[str, str]]:
     """Return what the set-up sets each warehouse to."""
     wanted: dict[str, dict[str, str]] = {}
-    for statement in _set_up(session):
+    for statement in read_statements(session.deployment, told):
         said = re.match(r"alter warehouse if exists (\w+) set\b", statement.sql)
         if said:
             wanted.setdefault(said[1], {}).update(re.findall(r"(\w+) = (\w+)", statement.sql))
@@ -301,5 +297,10 @@ def _between(number: str, least: int, most: int) -> bool:
     return number.isdigit() and least <= int(number) <= most
 
 
-def _literal(value: str) -> str:
-    return value if value in ("true", "false") or value.isdigit() else "'" + value.replace("'", "''") + "'"
+def _as_shown(value: str | int | bool) -> str:
+    """Return the value of a parameter as `show parameters` has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _literal(value: str | int | bool) -> str:
+    return f"'{value}'" if isinstance(value, str) else _as_shown(value)

@@ -14,14 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings
 
 from deploy.snowflake import checks, explain, probes
 from deploy.snowflake.session import Finding, NotAnswered, Session
-from deploy.snowflake.set_up import SnowflakeLogin, SnowflakeSetupError, connect, deployment_name
+from deploy.snowflake.set_up import ENTERPRISE, SnowflakeLogin, SnowflakeSetupError, connect, deployment_name
 from include.customer_360.settings import PROJECT_ROOT
 
 WIDTH = 160
@@ -34,14 +30,6 @@ NEEDS = (
 )
 
 
-class SetUpSettings(BaseSettings):
-    """What the set-up was told of the account."""
-
-    model_config = SnowflakeLogin.model_config
-
-    edition: Literal["standard", "enterprise"] = "enterprise"
-
-
 @dataclass(frozen=True)
 class Check:
     """A check: what it is called while nothing of it could be asked, and what asks it."""
@@ -50,20 +38,7 @@ class Check:
     ask: Callable[[Session], Iterable[Finding]]
 
 
-def told_edition() -> str:
-    """Return the edition that the set-up was told, from variable SNOWFLAKE_EDITION.
-
-    :raises SnowflakeSetupError: when it is none.
-    """
-    try:
-        return SetUpSettings().edition
-    except ValidationError as refused:
-        raise SnowflakeSetupError(
-            f"SNOWFLAKE_EDITION={refused.errors()[0]['input']!r} cannot be used: set it to standard or enterprise."
-        ) from None
-
-
-def dbt_environment(login: SnowflakeLogin, deployment: str) -> dict[str, str]:
+def dbt_environment(login: SnowflakeLogin, deployment: str, edition: str) -> dict[str, str]:
     """Return the variables with which dbt logs in as the doctor does; none with a browser, which it would not open."""
     if not login.private_key_path:
         return {}
@@ -78,12 +53,14 @@ def dbt_environment(login: SnowflakeLogin, deployment: str) -> dict[str, str]:
         "SNOWFLAKE_DATABASE": deployment,
         "SNOWFLAKE_ROLE": f"{deployment}_transformer",
         "SNOWFLAKE_WAREHOUSE": f"{deployment}_transform",
+        "SNOWFLAKE_EDITION": edition,
     }
 
 
 def all_checks(edition: str, environment: dict[str, str], manifest: Path | None = None) -> tuple[Check, ...]:
     """Return the checks, in the order in which they are asked.
 
+    :param edition: STANDARD or ENTERPRISE.
     :param environment: the variables that dbt logs in with.
     :param manifest: one that dbt compiled already.
     """
@@ -91,14 +68,14 @@ def all_checks(edition: str, environment: dict[str, str], manifest: Path | None 
         Check("edition", lambda session: checks.edition(session, edition)),
         Check("masking policy", lambda session: checks.protection(session, edition)),
         Check("session parameters", checks.session_parameters),
-        Check("secondary roles of service users", checks.service_users),
-        Check("statements", lambda session: explain.explained(session, environment, manifest)),
-        Check("publication", probes.publication),
+        Check("secondary roles of service users", lambda session: checks.service_users(session, edition)),
+        Check("statements", lambda session: explain.explained(session, edition, environment, manifest)),
+        Check("publication", lambda session: probes.publication(session, edition)),
         Check("managed access", probes.managed_access),
         Check("drop of a run's schema", lambda session: probes.dropped_schemas(session, edition)),
         Check("personal data", lambda session: checks.masking(session, edition)),
         Check("a load that fails half way", probes.transaction),
-        Check("warehouses", checks.warehouses),
+        Check("warehouses", lambda session: checks.warehouses(session, edition)),
         Check("pruning by transaction_date", checks.pruning),
     )
 
@@ -172,16 +149,19 @@ def main(manifest: Path | None = None) -> int:
     :param manifest: one that dbt compiled already, for tests; otherwise dbt compiles.
     """
     try:
-        deployment, edition, login = deployment_name(), told_edition(), SnowflakeLogin()
+        deployment, login = deployment_name(), SnowflakeLogin()
+        # As Dags and dbt take it where it is not told.
+        edition = login.told_edition() or ENTERPRISE
         connection = connect(login, NEEDS)
     except SnowflakeSetupError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"Deployment {deployment}\n")
+    print(f"Deployment {deployment}, edition {edition}\n")
     with closing(connection):
         try:
             session = Session(connection, deployment, login.user)
-            findings = examine(session, all_checks(edition, dbt_environment(login, deployment), manifest))
+            environment = dbt_environment(login, deployment, edition)
+            findings = examine(session, all_checks(edition, environment, manifest))
         except KeyboardInterrupt:
             print("\nInterrupted: the checks that are not listed were not asked.", file=sys.stderr)
             return INTERRUPTED

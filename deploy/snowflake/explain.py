@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.snowflake.checks import PROFILE
 from deploy.snowflake.session import Finding, NotAnswered, Session, value_of
+from include.customer_360.catalog import PROFILE
 from include.customer_360.settings import DBT_PROJECT
 
 if TYPE_CHECKING:
@@ -27,24 +27,27 @@ GROUPS = {
 OPS_TABLE = re.compile(r"(?:create table if not exists|alter table) ops\.(\w+)")
 
 
-def explained(session: Session, environment: Mapping[str, str], manifest: Path | None = None) -> Iterator[Finding]:
+def explained(
+    session: Session, told: str, environment: Mapping[str, str], manifest: Path | None = None
+) -> Iterator[Finding]:
     """Whether Snowflake explains the statements of dbt and of the operators: a row per group.
 
     Each runs on the tables that there are. For those of a run's schema, and for those that no run has built yet, stand
     empty ones in the doctor's schema, made from the columns that the models declare: a new deployment needs no run
     before.
 
+    :param told: the edition of the account, STANDARD or ENTERPRISE.
     :param environment: the variables that dbt logs in with; empty when it cannot.
     :param manifest: one that dbt compiled already.
     """
     with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
         # Airflow, whose operators render the SQL, wants a folder of its own and leaves nothing that is needed in it.
         os.environ.setdefault("AIRFLOW_HOME", folder)
-        yield from _explained(session, environment, manifest, Path(folder))
+        yield from _explained(session, told, environment, manifest, Path(folder))
 
 
 def _explained(
-    session: Session, environment: Mapping[str, str], compiled: Path | None, folder: Path
+    session: Session, told: str, environment: Mapping[str, str], compiled: Path | None, folder: Path
 ) -> Iterator[Finding]:
     from deploy.snowflake import statements
 
@@ -66,7 +69,7 @@ def _explained(
                 f"{DBT_PROJECT.name}/ says more of what is wrong.",
             )
         manifest, catalog = statements.read_manifest()
-    groups |= statements.of_operators(run, catalog)
+    groups |= statements.of_operators(run, catalog, told)
 
     session.use(session.transformer)
     there = {

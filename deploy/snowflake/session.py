@@ -144,14 +144,14 @@ class Session:
             raise
         return schema
 
-    def make_table(self, schema: Scratch, table: str, columns: str) -> str:
-        """Make a transient table in a schema of the doctor's, and return its full name.
+    def make_table(self, schema: Scratch, table: str, columns: str, query: str = "") -> str:
+        """Make a transient table in a schema of the doctor's, empty or from a query, and return its full name.
 
         :raises NotAnswered: when the role may not.
         """
         name = f"{schema.name}.{table}"
         schema.tables.append(name)
-        self.ask(f"create transient table {name} ({columns})")
+        self.ask(f"create transient table {name} ({columns})" + (f" as ({query})" if query else ""))
         return name
 
     def clean_up(self) -> list[str]:

@@ -20,8 +20,9 @@ import sqlparse
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from airflow.sdk import DAG
 
+from deploy.snowflake.set_up import ENTERPRISE
 from include.customer_360.assets import PUBLISHED
-from include.customer_360.catalog import MANIFEST, Catalog, load_catalog
+from include.customer_360.catalog import MANIFEST, PROFILE, Catalog, load_catalog
 from include.customer_360.operators.base import WarehouseOperator
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
@@ -34,6 +35,8 @@ from include.customer_360.settings import DBT_PROJECT, TEMPLATE_FOLDERS
 
 DATABASE = "customer_360"
 """The database of the connection that the operators are given; none of their statements names it."""
+READER, EXPORTER = f"{DATABASE}_reader", f"{DATABASE}_exporter"
+"""The roles that a publication looks for among the grants."""
 DBT_SECONDS = 600
 EXPLAINED = re.compile(
     r"(select|with|insert|delete|update|merge)\b"
@@ -103,11 +106,11 @@ class RecordingCursor:
         statement = self.statements[-1]
         as_of_date = datetime.date.fromisoformat(self.run.as_of_date)
         if statement.startswith("select mart, row_count"):
-            return [("customer_360_profile", 1)]
+            return [(PROFILE, 1)]
         if statement.startswith("show grants"):
-            return [("SELECT", f"{DATABASE}_reader"), ("SELECT", f"{DATABASE}_exporter")]
+            return [("SELECT", READER), ("SELECT", EXPORTER)]
         if statement.startswith("select table_name, table_type"):
-            return [("CUSTOMER_360_PROFILE", "BASE TABLE"), ("A_VIEW", "VIEW")]
+            return [(PROFILE.upper(), "BASE TABLE"), ("A_VIEW", "VIEW")]
         if statement.startswith("select distinct as_of_date"):
             return [(as_of_date,)]
         if statement.startswith("select results.run_schema"):
@@ -160,10 +163,10 @@ def executed(operator: WarehouseOperator, run: Run) -> list[str]:
     return cursor.statements
 
 
-def of_operators(run: Run, catalog: Catalog, edition: str = "enterprise") -> dict[str, list[Statement]]:
+def of_operators(run: Run, catalog: Catalog, edition: str = ENTERPRISE) -> dict[str, list[Statement]]:
     """Return what the operators of a run execute on Snowflake, in order, by group: validations, publish, exports.
 
-    :param edition: as SNOWFLAKE_EDITION has it.
+    :param edition: STANDARD or ENTERPRISE.
     """
     settings = {"run_schema": run.run_schema, "as_of_date": run.as_of_date}
     drift = {measure: limits for mart in catalog.marts for measure, limits in mart.drift.items()}
@@ -194,13 +197,11 @@ def of_operators(run: Run, catalog: Catalog, edition: str = "enterprise") -> dic
 @contextmanager
 def _on_snowflake(edition: str) -> Iterator[None]:
     """Have the settings say that the warehouse is Snowflake, and a connection that is never opened."""
-    extra = {"account": "none", "database": DATABASE, "warehouse": "none", "role": "none", "private_key_file": "none"}
-    connection = {"conn_type": "snowflake", "login": "none", "extra": extra}
-    variables = {
-        "WAREHOUSE": "snowflake",
-        "SNOWFLAKE_EDITION": edition,
-        "AIRFLOW_CONN_WAREHOUSE": json.dumps(connection),
-    }
+    extra = {"account": "none", "database": DATABASE, "warehouse": "none", "private_key_file": "none"}
+    variables = {"WAREHOUSE": "snowflake", "SNOWFLAKE_EDITION": edition, "READER_ROLE": READER}
+    for conn_id, role in (("WAREHOUSE", "none"), ("WAREHOUSE_EXPORT", EXPORTER)):
+        connection = {"conn_type": "snowflake", "login": "none", "extra": extra | {"role": role}}
+        variables[f"AIRFLOW_CONN_{conn_id}"] = json.dumps(connection)
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

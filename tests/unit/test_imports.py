@@ -59,7 +59,7 @@ def copy(tmp_path: Path) -> Path:
         ("local/sample.py", "deploy.snowflake.set_up"),
         ("deploy/snowflake/set_up.py", "include.customer_360.connection"),
         ("deploy/snowflake/set_up.py", "local.sources"),
-        ("deploy/snowflake/checks.py", "include.customer_360.catalog"),
+        ("deploy/snowflake/set_up.py", "include.customer_360.catalog"),
         ("deploy/snowflake/statements.py", "include.customer_360.connection"),
         ("tests/deployment.py", "dags.campaign_exports"),
     ],

@@ -21,7 +21,7 @@ DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o
 	test-snowflake lint rooms bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 refresh: $(READY) $(MANIFEST) ## Run the whole nightly job once, with a real Airflow, and print a summary
 	@exec $(PY) -m local.refresh

@@ -119,6 +119,17 @@ class Deployment:
             time.sleep(0.5)
         raise TimeoutError(f"no campaign_exports run that {run_id} started has ended within {SECONDS_PER_RUN} s")
 
+    def wait_for_backfills(self) -> None:
+        """Airflow takes one backfill of a Dag at a time, and counts one as ended up to half a minute after its runs."""
+        deadline = time.monotonic() + 120
+        while True:
+            backfills = self.client.get("backfills", params={"dag_id": DAG_ID}).raise_for_status().json()["backfills"]
+            if all(backfill["completed_at"] for backfill in backfills):
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not completed within 120 s: {backfills}")
+            time.sleep(1)
+
     def published(self) -> dict[str, list[tuple]]:
         """Return every row of every published mart, in order."""
         marts = self.query("select table_name from information_schema.tables where table_schema = 'marts' order by 1")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -197,7 +196,7 @@ def test_a_backfill_of_dates_that_were_run_restates_them_and_keeps_what_that_cha
         "where transaction_id = (select min(transaction_id) from core.fct_transactions "
         f"where customer_id = '{customer_id}' and status = 'approved' and transaction_date < '2025-10-01')"
     )
-    wait_for_backfills(deployment)
+    deployment.wait_for_backfills()
     deployment.command(
         *("backfill", "create", "--dag-id", "customer_360_refresh"),
         *("--from-date", "2026-03-30", "--to-date", "2026-03-31", "--reprocess-behavior", "completed"),
@@ -219,17 +218,6 @@ def test_a_date_in_the_future_fails_at_once_and_says_which_day_is_the_last(deplo
     run_id, state = deployment.run(as_of_date="2099-01-01")
     assert state == "failed"
     assert "2099-01-01 is not over yet" in deployment.log(run_id, "validate_sources")
-
-
-def wait_for_backfills(deployment: Deployment) -> None:
-    """Airflow takes one backfill of a Dag at a time, and counts one as ended up to half a minute after its runs."""
-    deadline = time.monotonic() + 120
-    while True:
-        backfills = deployment.client.get("backfills", params={"dag_id": "customer_360_refresh"}).json()["backfills"]
-        if all(backfill["completed_at"] for backfill in backfills):
-            return
-        assert time.monotonic() < deadline, backfills
-        time.sleep(1)
 
 
 def run_schemas(deployment: Deployment) -> list[str]:

@@ -46,6 +46,7 @@ def uses_of(deployment: Deployment, dag_id: str, run_id: str) -> list[Use]:
 def test_two_dates_of_a_backfill_beside_a_nightly_run_and_its_exports_never_meet_a_writer(
     deployment: Deployment, green: str
 ) -> None:
+    deployment.wait_for_backfills()
     deployment.command(
         *("backfill", "create", "--dag-id", "customer_360_refresh"),
         *("--from-date", "2026-03-10", "--to-date", "2026-03-12"),

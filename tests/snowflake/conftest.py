@@ -73,6 +73,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--real-account", action="store_true", help="use the account of the SNOWFLAKE_ variables")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse more than one process on a real account: each would make databases of its own there."""
+    if config.getoption("--real-account", default=False) and config.getoption("dist", default="no") != "no":
+        raise pytest.UsageError("--real-account runs in one process: leave out -n and --dist")
+
+
 @contextmanager
 def emulator(sources: Path, folder: Path) -> Iterator[EmulatedAccount]:
     """Start an emulator with everything of it in `folder`, and end it."""

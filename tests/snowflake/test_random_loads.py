@@ -11,7 +11,7 @@ from tests.integration.random_loads import Loads
 from tests.snowflake.account import EmulatedAccount
 from tests.snowflake.conftest import RUN_SCHEMA, emulator
 
-SEQUENCES = 3
+SEQUENCES = 2
 LOADS = 4
 
 

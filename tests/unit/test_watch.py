@@ -38,9 +38,11 @@ class Producer:
         return self.looks[min(self.taken, len(self.looks)) - 1][1].get(key)
 
 
-def trigger(unique_id: str = NODE) -> DbtNodeTrigger:
+def trigger(unique_id: str = NODE, try_number: int = 1) -> DbtNodeTrigger:
     watching = DbtNodeTrigger(unique_id=unique_id, producer_task_id="dbt_build.producer")
-    watching.task_instance = SimpleNamespace(dag_id="refresh", run_id="run_1", task_id="int_customers")
+    watching.task_instance = SimpleNamespace(
+        dag_id="refresh", run_id="run_1", task_id="int_customers", try_number=try_number
+    )
     return watching
 
 
@@ -106,9 +108,21 @@ def test_it_waits_while_the_build_is_not_there_yet_and_while_it_runs(monkeypatch
 
 
 def test_what_the_first_try_of_a_cleared_build_reported_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    producer = Producer((None, node("success")), ("queued", node("success")), ("running", {}), ("failed", {}))
-    [[event]] = events(monkeypatch, producer, trigger())
+    # Airflow says running before it deletes what was reported.
+    producer = Producer(
+        (None, node("success")),
+        ("queued", node("success")),
+        ("running", node("success")),
+        ("running", {}),
+        ("failed", {}),
+    )
+    [[event]] = events(monkeypatch, producer, trigger(try_number=2))
     assert isinstance(event, TaskFailedEvent)
+
+
+def test_a_node_that_is_cleared_alone_ends_as_its_finished_build_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    [[event]] = events(monkeypatch, Producer(("success", node("success"))), trigger(try_number=2))
+    assert isinstance(event, TaskSuccessEvent)
 
 
 def test_all_nodes_of_a_build_share_each_look(monkeypatch: pytest.MonkeyPatch) -> None:

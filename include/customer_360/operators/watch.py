@@ -96,6 +96,9 @@ class DbtNodeTrigger(BaseTrigger):
         """Yield one event: success with the compiled SQL, failure, or skipped when the build was never started."""
         while True:
             producer, nodes = await self.look()
+            if self._is_cleared() and not is_producer_task_terminated(producer):
+                # A build does not run twice: what there is was reported by its first try, and is about to be deleted.
+                nodes = {}
             if node := nodes.get(self.unique_id):
                 yield await self.end(**node)
                 return
@@ -149,6 +152,9 @@ class DbtNodeTrigger(BaseTrigger):
         """Return an XCom of the producer, None without it."""
         dag_id, run_id = self._run()
         return await XCom.aget_one(key=key, dag_id=dag_id, task_id=self.producer_task_id, run_id=run_id, map_index=-1)
+
+    def _is_cleared(self) -> bool:
+        return self.task_instance is not None and self.task_instance.try_number > 1
 
     def _run(self) -> tuple[str, str]:
         if self.task_instance is None:

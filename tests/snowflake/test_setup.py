@@ -946,4 +946,4 @@ def test_no_secret_is_printed(
 
 def test_make_help_lists_the_command() -> None:
     listed = subprocess.run(["make", "--silent", "help"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
-    assert "  make snowflake-setup Set up Snowflake" in listed.stdout
+    assert "  make snowflake-setup  Set up Snowflake" in listed.stdout

@@ -28,9 +28,8 @@ for name in (*Settings.model_fields, "run_schema"):
     os.environ.pop(name.upper(), None)
 
 
-# What `make test` keeps in one of its two processes, in order, beside the files, each of which is a group of its own: tests
-# that have an Airflow, since two of them on two cores would be late for each other; and those that look at what one emulator
-# was sent.
+# What `make test` keeps in one of its two processes, in order; other files are a group each. What has an Airflow, since
+# two of them on two cores would be late for each other; and what looks at the statements that one emulator was sent.
 TOGETHER = {
     "airflow": ("tests/end_to_end/", "tests/snowflake/test_refresh_on_snowflake.py"),
     "emulator": ("tests/snowflake/",),

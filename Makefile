@@ -51,7 +51,9 @@ load-history: $(READY) ## Load a long history into core, in ranges of months: ma
 	@exec $(PY) -m deploy.load_history
 
 test: $(READY) $(MANIFEST) ## Run all tests
-	@$(PY) -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder --durations=10
+	@$(PY) -m pytest tests -m "not airflow" -n 2 --dist loadgroup --no-loadscope-reorder --durations=10 || failed=$$?; \
+	$(PY) -m pytest tests -m airflow --durations=10 || failed=$$?; \
+	exit $${failed:-0}
 
 test-fast: $(READY) $(MANIFEST) ## Run the unit tests, the Dags' and one small dbt build: under 3 minutes
 	@$(PY) -m pytest tests/unit tests/dags $(addprefix tests/integration/test_aggregate_marts.py::,test_all_marts_build \

@@ -28,38 +28,32 @@ for name in (*Settings.model_fields, "run_schema"):
     os.environ.pop(name.upper(), None)
 
 
-# What `make test` keeps in one of its two processes, in order; other files are a group each. What has an Airflow, since
-# two of them on two cores would be late for each other; and what looks at the statements that one emulator was sent.
-TOGETHER = {
-    "airflow": ("tests/end_to_end/", "tests/snowflake/test_refresh_on_snowflake.py"),
-    "emulator": ("tests/snowflake/",),
-}
-ALONE = ("tests/snowflake/test_setup.py", "tests/snowflake/test_random_loads.py")
-# The longest first: a process that has done with its group takes the next.
+# What takes the cores for itself: beside other tests it would be late.
+WITH_AIRFLOW = ("tests/end_to_end/", "tests/snowflake/test_refresh_on_snowflake.py")
+# One emulator, whose statements are looked at in the order of the files; these have none, or one of their own.
+WITHOUT_THE_EMULATOR = ("test_setup.py", "test_random_loads.py")
 LONGEST = (
-    "airflow",
     "emulator",
     "tests/integration/test_load_property.py",
     "tests/snowflake/test_random_loads.py",
     "tests/integration/test_small_disk.py",
-    "tests/integration/test_load_history.py",
     "tests/integration/test_file_size.py",
+    "tests/integration/test_load_history.py",
+    "tests/unit/test_validations.py",
 )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say what `make test` keeps together, and in each of its processes in which order the groups are taken."""
+    """Mark what runs alone, and what `make test` keeps in one of its processes: a file, or the files of an emulator."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.nodeid.partition("::")[0])))
+        file = item.nodeid.partition("::")[0]
+        if file.startswith(WITH_AIRFLOW):
+            item.add_marker("airflow")
+        shared = file.startswith("tests/snowflake/") and not file.endswith(WITHOUT_THE_EMULATOR)
+        item.add_marker(pytest.mark.xdist_group("emulator" if shared else file))
     if hasattr(config, "workerinput"):
+        # The longest first: a process that has done with its group takes the next.
         items.sort(key=lambda item: place_in(LONGEST, item.get_closest_marker("xdist_group").args[0]))
-
-
-def group_of(file: str) -> str:
-    """Return the group of a file's tests."""
-    if file in ALONE:
-        return file
-    return next((group for group, beginnings in TOGETHER.items() if file.startswith(beginnings)), file)
 
 
 def place_in(order: Sequence[str], group: str) -> int:

@@ -105,15 +105,20 @@ def documented() -> Counter[tuple[str, str]]:
     return Counter({(node, table): int(times) for node, table, times, _ in rows})
 
 
-@pytest.fixture(scope="module")
-def night_without_news(account: SnowflakeAccount, target: object, second_build: str) -> list[str]:
-    """What dbt sends when nothing has come since the second build."""
+def sent_in_a_night(account: SnowflakeAccount, target: object) -> list[str]:
+    """Build as the Dag does in a night, and return what dbt sent."""
     before = len(account.statements())
     environment = account.dbt_environment | {"RUN_SCHEMA": RUN_SCHEMA, "TEST_SCOPE": "touched"}
     arguments = ("build", "--exclude-resource-type", "unit_test", "--exclude", "tag:first_load_only")
     done = run_dbt(environment, target, *arguments, "--target=snowflake")
     assert done.returncode == 0, done.stdout[-6000:]
     return account.statements()[before:]
+
+
+@pytest.fixture(scope="module")
+def night_without_news(account: SnowflakeAccount, target: object, second_build: str) -> list[str]:
+    """What dbt sends when nothing has come since the second build."""
+    return sent_in_a_night(account, target)
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +131,7 @@ def night_with_news(account: SnowflakeAccount, target: object, night_without_new
     )
     for suffix in ("", "N"):
         account.query(copied.format(suffix=suffix), account.by_hand)
-    before = len(account.statements())
-    environment = account.dbt_environment | {"RUN_SCHEMA": RUN_SCHEMA, "TEST_SCOPE": "touched"}
-    arguments = ("build", "--exclude-resource-type", "unit_test", "--exclude", "tag:first_load_only")
-    done = run_dbt(environment, target, *arguments, "--target=snowflake")
-    assert done.returncode == 0, done.stdout[-6000:]
-    return account.statements()[before:]
+    return sent_in_a_night(account, target)
 
 
 def of_validations() -> Counter[tuple[str, str]]:

@@ -123,9 +123,10 @@ def rows_of(file: Path, table: str) -> list[Values]:
 def row_of(values: Values) -> tuple[str, str]:
     """Return the kind of a row of transactions and what stands behind the kind's name."""
     for column in ("transaction_id", "merchant_name"):
-        found = re.search(r"([a-z0-9_]+)-(.+)", values[column] or "")
-        if found and found[1] in KINDS or found and found[1] == "ok":
-            return found[1], found[2]
+        before, dash, row = (values[column] or "").partition("-")
+        kind = re.sub(r"^.*\W", "", before) if dash else ""
+        if kind in KINDS or kind == "ok":
+            return kind, row
     raise AssertionError(f"No kind has the row {values}.")
 
 

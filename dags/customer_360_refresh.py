@@ -16,6 +16,7 @@ from include.customer_360.as_of_date import BUSINESS_TIME_ZONE
 from include.customer_360.catalog import MANIFEST, load_catalog
 from include.customer_360.connection import writer_slots
 from include.customer_360.failures import keep_reason
+from include.customer_360.known_warnings import silence_known_warnings
 from include.customer_360.operators.again import RunAgainOperator
 from include.customer_360.operators.build import before_dbt_build
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
@@ -67,6 +68,8 @@ the asset `customer_360/published`, which starts `campaign_exports`.
   `core_load`. `warehouse` has 8 slots; on DuckDB a task that writes takes all of them and waits for those that read.
 - The nodes of **dbt_build** stay in *deferred* after the build: no triggerer runs, or it has no room for more.
 """
+
+silence_known_warnings()
 
 AS_OF_DATE = "{{ macros.customer_360.as_of_date(dag_run, params) }}"
 RUN_SCHEMA = "{{ macros.customer_360.run_schema(dag_run, params) }}"

@@ -33,17 +33,15 @@ def note_of(
 
     :param states: of the run's tasks, by task_id.
     :param xcoms: what its tasks left, by task_id and key.
-    :param ended: the ids of its tasks in the order in which they ended.
+    :param ended: those of its tasks that count, in the order in which they ended.
     :param msg: Airflow's word for why the run ended.
     """
     failed = [task_id for task_id in ended if states[task_id] == "failed"]
-    # What only watches a build fails with it, and says no more.
-    with_reason = [task_id for task_id in failed if (task_id, WHY) in xcoms] or failed
     lines = [f"As of {as_of_date}: {'. '.join(_what_came_of_it(states, xcoms))}."]
-    if with_reason:
-        task_id = with_reason[0]
+    if failed:
+        task_id = failed[0]
         reason = xcoms.get((task_id, WHY), {}).get("reason", "it was killed, or its worker was lost")
-        others = f" (and {len(with_reason) - 1} more)" if len(with_reason) > 1 else ""
+        others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         lines[0] += f" {task_id} failed{others}: {reason}"
     elif msg not in ("success", "task_failure"):
         lines[0] += f" The run was ended: {msg}."
@@ -91,7 +89,8 @@ def write_note(dag_run: DagRun, msg: str) -> None:
         _date_of(dag_run),
         {ti.task_id: ti.state for ti in tasks},
         _xcoms_of(dag_run, session),
-        [ti.task_id for ti in tasks if ti.end_date],
+        # What only watches the build fails with it, and says no more.
+        [ti.task_id for ti in tasks if ti.end_date and ti.operator != "DbtNodeWatcherOperator"],
         msg,
     )
     others = [line for line in (dag_run.note or "").splitlines() if not line.startswith(OWN_LINES)]

@@ -1,7 +1,7 @@
 """Why a task failed, in a line for people, and whether the same run would do better a little later.
 
-What is transient, and what the warehouse refuses for good, are the two tables below. Errors are read as text, for that is
-all that dbt leaves of one: the connector's number begins a line of it, which no value of a row does.
+What is transient, and what the warehouse refuses for good, are the two tables below. Errors are read as text, for that
+is all that dbt leaves of one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -117,16 +117,17 @@ def one_line(text: str) -> str:
 def keep_reason(context: Context) -> None:
     """Leave, as XCom WHY, why a task failed or was skipped: for the note of its run and for what follows a failure.
 
-    A callback of every task. A dbt build says it by node (`node_failures`, by name): it is transient when all of them are.
+    A callback of every task. A dbt build says it by node (`node_failures`, by name), and is transient when all of them
+    are; an operator that skips itself says it in `skip_reason`.
     """
     error: Any = context.get("exception")
-    if error is None:
-        return
     nodes: Mapping[str, str] = getattr(context["task"], "node_failures", {})
-    if nodes:
+    if error is None:
+        reason, transient = getattr(context["task"], "skip_reason", ""), False
+    elif nodes:
         reason = "; ".join(f"{name}: {said_by_client(message)}" for name, message in nodes.items())
         transient = all(is_transient(message) for message in nodes.values())
     else:
-        reason = str(error) or type(error).__name__
-        transient = not isinstance(error, AirflowSkipException) and comes_from_connection(error)
-    context["ti"].xcom_push(key=WHY, value={"reason": one_line(reason), "transient": transient})
+        reason, transient = str(error) or type(error).__name__, comes_from_connection(error)
+    if reason:
+        context["ti"].xcom_push(key=WHY, value={"reason": one_line(reason), "transient": transient})

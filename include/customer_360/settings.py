@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     run_again_after_minutes: float = Field(default=5, ge=0, le=180)
     snowflake_edition: Literal["enterprise", "standard"] = "enterprise"
     reader_role: str = ""
+    runbook_url: str = ""
 
     @field_validator("warehouse_file")
     @classmethod

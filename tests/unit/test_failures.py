@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from snowflake.connector.errors import DatabaseError, OperationalError, ProgrammingError, ServiceUnavailableError
 
 from include.customer_360.failures import (
@@ -17,6 +17,7 @@ from include.customer_360.failures import (
     keep_reason,
     what_to_correct,
 )
+from include.customer_360.operators.base import WarehouseOperator
 
 HOST = "ab12345.snowflakecomputing.com:443"
 UNREACHABLE = OperationalError("Could not connect to Snowflake backend after 5 attempt(s).Aborting", errno=250001)
@@ -145,13 +146,14 @@ def test_the_reason_is_kept_as_one_line() -> None:
         "transient": False,
     }
     assert len(kept(AirflowException("x" * 2000))["reason"]) == LONGEST_REASON
-    assert kept(AirflowSkipException("Newer marts are published.")) == {
+
+
+def test_a_skip_is_kept_with_what_the_operator_says_of_it() -> None:
+    """Airflow hands no exception on."""
+    assert kept(None, skip_reason="Newer marts are published.") == {
         "reason": "Newer marts are published.",
         "transient": False,
     }
-
-
-def test_without_an_exception_nothing_is_kept() -> None:
     assert kept(None) == {}
 
 
@@ -169,3 +171,38 @@ def test_a_build_is_transient_when_all_its_failed_nodes_are() -> None:
     }
     with_data = {**blips, "unique_dim_date": "Got 1 result, configured to fail if != 0"}
     assert kept(failed, node_failures=with_data)["transient"] is False
+
+
+class RefusingHook:
+    """Stands for SnowflakeHook with an account that refuses, or cannot be reached."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def get_conn(self) -> None:
+        raise self.error
+
+
+def opened(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an operator open the warehouse with this answer."""
+    operator = WarehouseOperator(task_id="write_history", as_of_date="2026-03-30")
+    monkeypatch.setattr(WarehouseOperator, "get_db_hook", lambda _: RefusingHook(error))
+    with operator.warehouse_session():
+        pass
+
+
+def test_a_wrong_password_fails_at_the_first_try_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AirflowFailException: Airflow tries no more, instead of twice for four minutes."""
+    with pytest.raises(AirflowFailException) as refused:
+        opened(PASSWORD, monkeypatch)
+    assert str(refused.value) == (
+        "Connection 'warehouse' is refused: 250001 (08001): None: Failed to connect to DB: "
+        f"{HOST}. Incorrect username or password was specified.\n"
+        "Correct user and key in the Airflow connection, or the user's public key: `make snowflake-setup`. "
+        "Then start a new run."
+    )
+
+
+def test_a_connection_that_failed_stays_what_it_is_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OperationalError):
+        opened(UNREACHABLE, monkeypatch)

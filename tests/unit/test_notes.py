@@ -9,7 +9,6 @@ CHECKED = {
     ("validate_marts.validate_customer_segments", "return_value"): {"passed": 13, "warned": 1, "failed": 0},
 }
 PRODUCER = "dbt_build.dbt_producer_watcher"
-WATCHER = "dbt_build.models.core.dim_date"
 
 
 def test_a_published_run_says_rows_and_checks() -> None:
@@ -20,11 +19,11 @@ def test_a_published_run_says_rows_and_checks() -> None:
     ]
 
 
-def test_a_failed_task_is_named_with_its_reason_and_those_that_follow_it_are_not() -> None:
-    states = {WATCHER: "failed", PRODUCER: "failed", "publish": "upstream_failed"}
+def test_a_failed_task_is_named_with_its_reason_and_the_run_that_replaces_it() -> None:
+    states = {PRODUCER: "failed", "publish": "upstream_failed"}
     xcoms = {(PRODUCER, "why"): {"reason": "dim_date: 250003: no answer", "transient": True}}
     xcoms |= {("run_again", "trigger_run_id"): "attempt_2__manual__1"}
-    assert note_of("2026-03-30", states, xcoms, [WATCHER, PRODUCER], "task_failure") == [
+    assert note_of("2026-03-30", states, xcoms, [PRODUCER, "publish"], "task_failure") == [
         "As of 2026-03-30: nothing published. dbt_build.dbt_producer_watcher failed: dim_date: 250003: no answer",
         "Replaced by attempt_2__manual__1.",
     ]

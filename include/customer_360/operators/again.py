@@ -41,8 +41,8 @@ class RunAgainOperator(TriggerDagRunOperator):
     """Trigger this Dag again when every task of the run that failed did so for a transient reason.
 
     Stands after all that may fail so (trigger rule *all done*), and beside the last task, which keeps the run failed.
-    Skipped, saying why, when nothing failed; when a task failed for another reason; in a backfill, whose starter repeats
-    it; when somebody cleared the run, for then a person is there; when the Dag is paused; after ATTEMPTS runs.
+    Skipped, saying why, when nothing failed; when a task failed for another reason; in a backfill, whose starter
+    repeats it; when somebody cleared the run, for then a person is there; when the Dag is paused; after ATTEMPTS runs.
 
     The new run waits RUN_AGAIN_AFTER_MINUTES. Its id says which attempt it is, and of which run, so that no two
     can come of one.

@@ -65,8 +65,8 @@ def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:
     """Have the producer report its finished nodes by one XCom, NODES, instead of by several for each event of dbt's.
 
     dbt waits for every write, and one look at one XCom tells all watchers where the build is. What dbt prints goes to
-    the log as before, and the SQL of each finished model to an XCom of its own, for people. What failed, and why, is the
-    producer's `node_failures`, by name, data tests among it.
+    the log as before, and the SQL of each finished model to an XCom of its own, for people. What failed, and why, is
+    the producer's `node_failures`, by name, data tests among it.
     """
     producer.node_failures = {}
 

@@ -206,7 +206,9 @@ with DAG(
     write_history = WriteHistoryOperator(task_id="write_history", **RUN_SCOPE)
     publish = PublishMartsOperator(task_id="publish", published=catalog.published, **RUN_SCOPE)
     drop_run_schemas = DropRunSchemasOperator(task_id="drop_run_schemas", trigger_rule="none_failed", **RUN_SCOPE)
-    run_again = RunAgainOperator(task_id="run_again", as_of_date=AS_OF_DATE, test_scope=TEST_SCOPE)
+    run_again = RunAgainOperator(
+        task_id="run_again", as_of_date=AS_OF_DATE, test_scope=TEST_SCOPE, execution_timeout=timedelta(hours=3)
+    )
 
     chain(validate_sources, dbt_build, write_history)
     # Kept whatever they are; what follows needs each validation's success besides.

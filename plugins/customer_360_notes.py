@@ -11,7 +11,7 @@ from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
 from include.customer_360.as_of_date import decide_as_of_date
-from include.customer_360.failures import WHY, one_line
+from include.customer_360.failures import LONGEST_NOTE, WHY, one_line
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 DAG_IDS = ("customer_360_refresh", "campaign_exports")
 RETURNED = "return_value"
 TRIGGERED = "trigger_run_id"
-LONGEST_NOTE = 1000
-"""Characters of a note, which Airflow's form takes at most."""
-OWN_LINES = ("As of ", "Replaced by ")
+OWN_LINES = ("As of ", "Checks: ", "Replaced by ")
 """How the lines begin that are written here; the others of a note are somebody else's, and stay."""
 
 
@@ -37,21 +35,23 @@ def note_of(
     :param msg: Airflow's word for why the run ended.
     """
     failed = [task_id for task_id in ended if states[task_id] == "failed"]
-    lines = [f"As of {as_of_date}: {'. '.join(_what_came_of_it(states, xcoms))}."]
+    outcome, *checks = _what_came_of_it(states, xcoms)
+    # The reason first: of a long note the UI shows the beginning.
+    lines = [f"As of {as_of_date}: {outcome}."]
     if failed:
-        task_id = failed[0]
-        reason = xcoms.get((task_id, WHY), {}).get("reason", "it was killed, or its worker was lost")
+        reason = xcoms.get((failed[0], WHY), {}).get("reason", "it was killed, or its worker was lost")
         others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        lines[0] += f" {task_id} failed{others}: {reason}"
+        lines[0] += f" {failed[0]} failed{others}: {reason}"
     elif msg not in ("success", "task_failure"):
         lines[0] += f" The run was ended: {msg}."
+    lines += [f"Checks: {each}." for each in checks]
     if replaced_by := xcoms.get(("run_again", TRIGGERED)):
         lines.append(f"Replaced by {replaced_by}.")
     return lines
 
 
 def _what_came_of_it(states: dict[str, str | None], xcoms: dict[tuple[str, str], Any]) -> list[str]:
-    """Return what readers have of a run, and how many checks it passed, as sentences without their stop."""
+    """Return what readers have of a run and, when there were checks, how many it passed; without their stop."""
     returned = {task_id: value for (task_id, key), value in xcoms.items() if key == RETURNED}
     audiences = [value for task_id, value in returned.items() if task_id.startswith("export_")]
     left_out = [
@@ -72,7 +72,7 @@ def _what_came_of_it(states: dict[str, str | None], xcoms: dict[tuple[str, str],
     ]
     if checks:
         passed, warned = (sum(counts[name] for counts in checks) for name in ("passed", "warned"))
-        sentences.append(f"{passed} checks passed" + (f", {warned} warned" if warned else ""))
+        sentences.append(f"{passed} passed" + (f", {warned} warned" if warned else ""))
     return sentences
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 WHY = "why"
 """The XCom of a task that failed or was skipped: `reason`, one line, and `transient`."""
 LONGEST_REASON = 400
-"""Characters of a reason; Airflow's notes have 1000."""
+"""Characters of a reason."""
+LONGEST_NOTE = 1000
+"""Characters of a run's note, as Airflow keeps it."""
 
 TRANSIENT: Mapping[str, str] = {
     r"250001.*(Could not connect to Snowflake backend|Service is unavailable)": "Snowflake could not be reached",

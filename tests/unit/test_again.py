@@ -25,16 +25,27 @@ FORM = {"as_of_date": None, "accept_drift": True, "full_refresh": True, "test_ev
 class TaskInstance:
     """Knows the states of a run's tasks, and why some of them failed."""
 
-    def __init__(self, failed: dict[str, Any], try_number: int = 1, paused: bool = False) -> None:
+    def __init__(
+        self,
+        failed: dict[str, Any],
+        try_number: int = 1,
+        paused: bool = False,
+        at_first: dict[str, str] | None = None,
+    ) -> None:
         self.failed = failed
+        self.at_first = at_first or {}
+        self.looks = 0
         self.try_number = try_number
         self.paused = paused
         self.pushed: dict[str, Any] = {}
 
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
         assert dag_id == "customer_360_refresh"
-        states = {PRODUCER: "success", "publish": "upstream_failed"} | dict.fromkeys(self.failed, "failed")
-        return {run_ids[0]: states}
+        before = dict.fromkeys(("validate_sources", "keep_validation_results", PRODUCER), "success")
+        states = before | dict.fromkeys(("write_history", "publish"), "upstream_failed")
+        states |= dict.fromkeys(self.failed, "failed")
+        self.looks += 1
+        return {run_ids[0]: states | (self.at_first if self.looks == 1 else {})}
 
     def xcom_pull(self, task_ids: str, key: str) -> Any:  # noqa: ANN401
         assert key == WHY
@@ -111,7 +122,7 @@ def test_the_second_attempt_is_followed_by_a_third_and_that_by_none(again: RunAg
     second = execute(again, TaskInstance({PRODUCER: BLIP}), run_id="attempt_2__manual__1")
     assert second.dag_run_id == "attempt_3__manual__1"
     third = skipped(again, TaskInstance({PRODUCER: BLIP}), run_id="attempt_3__manual__1")
-    assert third.startswith("This was attempt 3 of 3: the date is not tried again.")
+    assert third.startswith("Attempt 3 of 3: the date is not tried again.")
 
 
 @pytest.mark.parametrize("failed", [{VALIDATION: DATA}, {PRODUCER: BLIP, VALIDATION: DATA}])
@@ -121,16 +132,34 @@ def test_a_data_error_is_never_tried_again_even_beside_a_transient_one(
     assert "validate_customer_segments would fail again" in skipped(again, TaskInstance(failed))
 
 
+def test_it_waits_for_what_still_runs_and_may_fail_for_another_reason(
+    again: RunAgainOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.customer_360.operators.again.SECONDS_BETWEEN_LOOKS", 0.0)
+    ti = TaskInstance(
+        {PRODUCER: BLIP, VALIDATION: DATA}, at_first={"keep_validation_results": "running", VALIDATION: "x"}
+    )
+    assert "validate_customer_segments would fail again" in skipped(again, ti)
+    assert ti.looks == 2
+
+
+def test_a_good_run_needs_no_process_for_it_and_a_failed_one_stays_failed(again: RunAgainOperator) -> None:
+    assert again.trigger_rule == "one_failed"
+    assert again.downstream_task_ids == set()
+    assert "drop_run_schemas" not in again.get_flat_relative_ids(upstream=True)
+    ends = {task.task_id for task in again.dag.tasks if not task.downstream_task_ids}
+    assert ends == {"run_again", "drop_run_schemas"}
+
+
 @pytest.mark.parametrize(
     ("ti", "run_type", "reason"),
     [
-        (TaskInstance({}), "scheduled", "Nothing failed."),
         (TaskInstance({WATCHER: None}), "scheduled", "ended by somebody"),
         (TaskInstance({PRODUCER: BLIP}, try_number=2), "scheduled", "Somebody cleared this run"),
         (TaskInstance({PRODUCER: BLIP}, paused=True), "scheduled", "paused"),
         (TaskInstance({PRODUCER: BLIP}), "backfill", "--reprocess-behavior failed"),
     ],
-    ids=["good run", "marked by hand", "cleared", "paused", "backfill"],
+    ids=["marked by hand", "cleared", "paused", "backfill"],
 )
 def test_no_run_is_started(again: RunAgainOperator, ti: TaskInstance, run_type: str, reason: str) -> None:
     assert reason in skipped(again, ti, run_type=run_type)

@@ -14,8 +14,8 @@ PRODUCER = "dbt_build.dbt_producer_watcher"
 def test_a_published_run_says_rows_and_checks() -> None:
     xcoms = CHECKED | {("publish", "return_value"): {"customer_segments": 50000, "metric_mom_spend_change": 814876}}
     assert note_of("2026-03-30", {"publish": "success"}, xcoms, ["publish"], "success") == [
-        "As of 2026-03-30: published customer_segments 50,000, metric_mom_spend_change 814,876. "
-        "16 checks passed, 1 warned."
+        "As of 2026-03-30: published customer_segments 50,000, metric_mom_spend_change 814,876.",
+        "Checks: 16 passed, 1 warned.",
     ]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunLink, TriggerDagRunOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.customer_360.failures import WHY
+from include.customer_360.failures import LONGEST_NOTE, WHY
 from include.customer_360.operators.watch import DbtNodeWatcherOperator
 from include.customer_360.settings import load_settings
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """The runs of one date that one trigger may come to, the first among them."""
 KILLED = "its process was killed, or its worker was lost"
+ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+SECONDS_BETWEEN_LOOKS = 5.0
 _LATER_ATTEMPT = re.compile(r"attempt_(\d+)__(.+)")
 
 
@@ -40,9 +43,10 @@ class ReplacedByLink(TriggerDagRunLink):
 class RunAgainOperator(TriggerDagRunOperator):
     """Trigger this Dag again when every task of the run that failed did so for a transient reason.
 
-    Stands after all that may fail so (trigger rule *all done*), and beside the last task, which keeps the run failed.
-    Skipped, saying why, when nothing failed; when a task failed for another reason; in a backfill, whose starter
-    repeats it; when somebody cleared the run, for then a person is there; when the Dag is paused; after ATTEMPTS runs.
+    Stands after all that may fail so, and beside the last task, which keeps the run failed. Starts when one has failed
+    and waits for the others, so that it knows all reasons; a good run skips it without a process. Skips itself, saying
+    why, when a task failed for another reason; in a backfill, whose starter repeats it; when somebody cleared the run,
+    for then a person is there; when the Dag is paused; after ATTEMPTS runs.
 
     The new run waits RUN_AGAIN_AFTER_MINUTES. Its id says which attempt it is, and of which run, so that no two
     can come of one.
@@ -59,7 +63,7 @@ class RunAgainOperator(TriggerDagRunOperator):
             trigger_dag_id="{{ dag.dag_id }}",
             logical_date=None,
             skip_when_already_exists=True,
-            trigger_rule="all_done",
+            trigger_rule="one_failed",
             # A second try is a clear.
             retries=0,
             **kwargs,
@@ -73,17 +77,18 @@ class RunAgainOperator(TriggerDagRunOperator):
         :raises AirflowSkipException: saying why there is none.
         :raises DagRunTriggerException: for Airflow to create the run.
         """
+        try:
+            reasons = self._transient_reasons(context)
+        except AirflowSkipException as skip:
+            # Airflow logs it too, in a group that the UI shows closed.
+            self.log.info("Skipped: %s", skip)
+            raise
         run_id = context["dag_run"].run_id
-        reasons = self._transient_reasons(context)
         attempt, first = attempt_of(run_id)
-        if attempt >= ATTEMPTS:
-            raise AirflowSkipException(
-                f"This was attempt {attempt} of {ATTEMPTS}: the date is not tried again. {reasons}"
-            )
         pause = datetime.timedelta(minutes=load_settings().run_again_after_minutes)
         self.trigger_run_id = f"attempt_{attempt + 1}__{first}"
         self.run_after = datetime.datetime.now(datetime.UTC) + pause
-        self.note = f"Attempt {attempt + 1} of {ATTEMPTS}, in place of {run_id}, which failed: {reasons}"
+        self.note = f"Attempt {attempt + 1} of {ATTEMPTS}, in place of {run_id}, which failed: {reasons}"[:LONGEST_NOTE]
         self.conf = {
             **context["params"],
             "as_of_date": self.render_template(self.as_of_date, context),
@@ -95,12 +100,10 @@ class RunAgainOperator(TriggerDagRunOperator):
     def _transient_reasons(self, context: Context) -> str:
         """Return which tasks failed and why, when the run is one to replace; else raise AirflowSkipException."""
         ti, dag_run = context["ti"], context["dag_run"]
-        states = ti.get_task_states(self.dag_id, run_ids=[dag_run.run_id])[dag_run.run_id]
-        failed = sorted(task_id for task_id, state in states.items() if state == "failed")
-        if not failed:
-            raise AirflowSkipException("Nothing failed.")
         # A watcher says no more than its build.
-        failed = [task_id for task_id in failed if not isinstance(self.dag.get_task(task_id), DbtNodeWatcherOperator)]
+        watched = {task.task_id for task in self.dag.tasks if isinstance(task, DbtNodeWatcherOperator)}
+        states = self._final_states(context)
+        failed = sorted(task_id for task_id, state in states.items() if state == "failed" and task_id not in watched)
         if not failed:
             raise AirflowSkipException("The dbt build was ended by somebody: the run is not tried again.")
         said = {task_id: ti.xcom_pull(task_ids=task_id, key=WHY) for task_id in failed}
@@ -113,4 +116,17 @@ class RunAgainOperator(TriggerDagRunOperator):
             raise AirflowSkipException("A backfill is repeated by hand: `--reprocess-behavior failed`.")
         if ti.get_dag(self.dag_id).is_paused:
             raise AirflowSkipException("The Dag is paused: the run is not tried again.")
-        return "; ".join(f"{task_id}: {why['reason'] if why else KILLED}" for task_id, why in said.items())
+        reasons = "; ".join(f"{task_id}: {why['reason'] if why else KILLED}" for task_id, why in said.items())
+        attempt, _ = attempt_of(dag_run.run_id)
+        if attempt >= ATTEMPTS:
+            raise AirflowSkipException(f"Attempt {attempt} of {ATTEMPTS}: the date is not tried again. {reasons}")
+        return reasons
+
+    def _final_states(self, context: Context) -> dict[str, str]:
+        """Return the state of each task of the run, by task_id, once all that stand before this have ended."""
+        run_id = context["dag_run"].run_id
+        while True:
+            states: dict[str, str] = context["ti"].get_task_states(self.dag_id, run_ids=[run_id])[run_id]
+            if all(states.get(task_id) in ENDED for task_id in self.upstream_task_ids):
+                return states
+            time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -12,6 +12,7 @@ from airflow.sdk import DAG, Param, PartitionedAssetTimetable
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import load_catalog
+from include.customer_360.failures import keep_reason
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.settings import SQL_TEMPLATES, load_settings
 
@@ -72,6 +73,8 @@ with DAG(
         "retries": 2,
         "retry_delay": timedelta(minutes=2),
         "execution_timeout": timedelta(minutes=15),
+        "on_failure_callback": keep_reason,
+        "on_skipped_callback": keep_reason,
     },
 ):
     export_root = load_settings().export_root

@@ -15,6 +15,9 @@ from cosmos.constants import DbtResourceType, ExecutionMode, LoadMode, TestBehav
 from include.customer_360.as_of_date import BUSINESS_TIME_ZONE
 from include.customer_360.catalog import MANIFEST, load_catalog
 from include.customer_360.connection import writer_slots
+from include.customer_360.failures import keep_reason
+from include.customer_360.known_warnings import silence_known_warnings
+from include.customer_360.operators.again import RunAgainOperator
 from include.customer_360.operators.build import before_dbt_build
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.operators.validate import (
@@ -66,6 +69,8 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 - The nodes of **dbt_build** stay in *deferred* after the build: no triggerer runs, or it has no room for more.
 """
 
+silence_known_warnings()
+
 AS_OF_DATE = "{{ macros.customer_360.as_of_date(dag_run, params) }}"
 RUN_SCHEMA = "{{ macros.customer_360.run_schema(dag_run, params) }}"
 QUERY_TAG = "{{ macros.customer_360.query_tag(ti, dag_run, params) }}"
@@ -94,6 +99,8 @@ with DAG(
         "retries": 2,
         "retry_delay": timedelta(minutes=2),
         "execution_timeout": timedelta(minutes=30),
+        "on_failure_callback": keep_reason,
+        "on_skipped_callback": keep_reason,
     },
     params={
         "as_of_date": Param(
@@ -199,8 +206,19 @@ with DAG(
     write_history = WriteHistoryOperator(task_id="write_history", **RUN_SCOPE)
     publish = PublishMartsOperator(task_id="publish", published=catalog.published, **RUN_SCOPE)
     drop_run_schemas = DropRunSchemasOperator(task_id="drop_run_schemas", trigger_rule="none_failed", **RUN_SCOPE)
+    run_again = RunAgainOperator(
+        task_id="run_again", as_of_date=AS_OF_DATE, test_scope=TEST_SCOPE, execution_timeout=timedelta(hours=3)
+    )
 
     chain(validate_sources, dbt_build, write_history)
     # Kept whatever they are; what follows needs each validation's success besides.
     chain(validate_marts, keep_results, write_history)
     chain(validate_marts, write_history, publish, drop_run_schemas)
+    # Beside drop_run_schemas, by which the run stays failed.
+    [
+        validate_sources,
+        dbt_build.children["dbt_build.dbt_producer_watcher"],
+        keep_results,
+        write_history,
+        publish,
+    ] >> run_again

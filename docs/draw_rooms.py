@@ -16,13 +16,15 @@ PACKAGES = ("dags", "plugins", "include", "local", "deploy", "benchmarks")
 PRODUCTION = "include.customer_360."
 CONTENTS = {
     "dags": "wiring",
-    "plugins": "template macros",
+    "plugins": "macros, notes, links",
     "operators": "build, validate, publish, export",
     "catalog": "marts, campaigns",
     "connection": "the warehouse's",
     "settings": "environment, .env",
     "assets": "what Dags exchange",
     "dbt_vars": "thresholds",
+    "failures": "what passes by itself",
+    "known_warnings": "of libraries",
     "as_of_date": "a run's date",
     "local": "make refresh, up, load",
     "deploy": "Snowflake: set-up, doctor",

@@ -53,8 +53,10 @@ class Settings(BaseSettings):
     test_everything_on: Literal[
         "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "every day", "never"
     ] = "sunday"
+    run_again_after_minutes: float = Field(default=5, ge=0, le=180)
     snowflake_edition: Literal["enterprise", "standard"] = "enterprise"
     reader_role: str = ""
+    runbook_url: str = ""
 
     @field_validator("warehouse_file")
     @classmethod

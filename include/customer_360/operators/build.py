@@ -21,6 +21,8 @@ NODES = "dbt_nodes"
 """The producer's XCom of its finished nodes: status and message, by unique_id."""
 NODE_RESULTS = ("LogModelResult", "LogSeedResult", "LogSnapshotResult", "SkippingDetails", "LogSkipBecauseError")
 """dbt's events with which a node is finished; those of a data test are not among them."""
+FAILED = ("error", "fail", "runtime error")
+"""dbt's statuses of a node or a data test that failed."""
 
 
 def before_dbt_build(context: Context) -> None:
@@ -63,8 +65,10 @@ def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:
     """Have the producer report its finished nodes by one XCom, NODES, instead of by several for each event of dbt's.
 
     dbt waits for every write, and one look at one XCom tells all watchers where the build is. What dbt prints goes to
-    the log as before, and the SQL of each finished model to an XCom of its own, for people.
+    the log as before, and the SQL of each finished model to an XCom of its own, for people. What failed, and why, is
+    the producer's `node_failures`, by name, data tests among it.
     """
+    producer.node_failures = {}
 
     def make_parser() -> Callable[[str, Any], None]:
         nodes: dict[str, dict[str, str]] = {}
@@ -72,6 +76,9 @@ def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:
 
         def parse(line: str, extra: Any) -> None:  # noqa: ANN401 - as in Cosmos
             event = json.loads(line)
+            if event["info"]["name"] == "NodeFinished" and event["data"]["run_result"]["status"] in FAILED:
+                failed = event["data"]["run_result"]
+                producer.node_failures[event["data"]["node_info"]["node_name"]] = failed.get("message", "")
             if event["info"]["level"] == "debug":
                 return
             _log_dbt_msg(event)

@@ -24,6 +24,7 @@ CONTENTS = {
     "assets": "what Dags exchange",
     "dbt_vars": "thresholds",
     "as_of_date": "a run's date",
+    "holidays": "a bank's",
     "local": "make refresh, up, load",
     "deploy": "Snowflake: set-up, doctor",
     "benchmarks": "what is measured",

@@ -46,8 +46,15 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 
 ### When it fails
 
-- **validate_sources**: the sources are empty or too old. See the table in the log. Ask for the missing delivery, then
-  start a new run. *... Airflow connection 'warehouse' ...*: it is missing, lacks something, or is not of the type that
+- **validate_sources** is *deferred*: the transactions of the date are not there yet, or a tenth of them. It looks again
+  every 10 minutes (`SOURCES_LOOK_EVERY`), one line a look in its log, without a worker, until 5 AM New York
+  (`SOURCES_WAIT_UNTIL`). When they come, the run goes on by itself.
+- **validate_sources** failed: *The sources of ... are not ready* says what is missing, how much that weekday usually has,
+  and the latest day and arrival that are there. Ask for the missing delivery, then clear the task, or start a new run.
+  Where nothing is missing, for a day on which nobody paid, start one with *Accept sources*; a day like that which returns
+  every year belongs into `bank_holidays` (dbt_project.yml), as do the limits. *sources_as_of_date_possible*: nobody was a
+  customer yet; it says the first possible date. A warning *sources_days_before_complete*: a day of the week before is short;
+  when it comes late, the night after loads it. *... Airflow connection 'warehouse' ...*: it is missing, lacks something, or is not of the type that
   `WAREHOUSE` asks for; the log names all of it.
 - **dbt_build.dbt_producer_watcher**: a model or a data test failed. The log names it and, for a test,
   the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_superseded_plus_rejected`: rows
@@ -80,6 +87,13 @@ RUN_SCOPE: dict[str, Any] = {"as_of_date": AS_OF_DATE, "run_schema": RUN_SCHEMA}
 settings = load_settings()
 catalog = load_catalog()
 
+# What a run may take, when it need not wait for its sources after three.
+BUILD_HOURS = timedelta(hours=5)
+WAIT_UNTIL = settings.sources_wait_until
+WAIT = (
+    max(timedelta(hours=WAIT_UNTIL.hour - 3, minutes=WAIT_UNTIL.minute), timedelta()) if WAIT_UNTIL else timedelta()
+)
+
 # One build, and so one load of core, at a time. On DuckDB the build takes all of pool warehouse, to the same effect.
 BUILD_POOL = POOL if settings.warehouse == "duckdb" else "core_load"
 
@@ -91,7 +105,7 @@ with DAG(
     schedule=CronPartitionTimetable("0 3 * * *", timezone=BUSINESS_TIME_ZONE, run_offset=-1, key_format="%Y-%m-%d"),
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(hours=5),
+    dagrun_timeout=BUILD_HOURS + WAIT,
     tags=["customer-360", "marts"],
     template_searchpath=TEMPLATE_FOLDERS,
     default_args={
@@ -116,6 +130,12 @@ with DAG(
             title="Accept drift",
             description="Row counts and totals that moved too far against what is published only warn.",
         ),
+        "accept_sources": Param(
+            False,
+            type="boolean",
+            title="Accept sources",
+            description="A day with fewer transactions than its weekday has, or with none, only warns.",
+        ),
         "full_refresh": Param(
             False,
             type="boolean",
@@ -133,8 +153,9 @@ with DAG(
     validate_sources = ValidateSourcesOperator(
         task_id="validate_sources",
         drift={measure: limits for mart in catalog.marts for measure, limits in mart.drift.items()},
-        # On a laptop yesterday's sample is as good as today's.
-        freshness_severity="warn" if settings.warehouse == "duckdb" else "error",
+        freshness_severity="{{ 'warn' if params.accept_sources else 'late' }}",
+        wait_until=WAIT_UNTIL,
+        look_every=timedelta(minutes=settings.sources_look_every),
         **RUN_SCOPE,
     )
     dbt_build = DbtTaskGroup(

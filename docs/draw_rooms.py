@@ -26,6 +26,7 @@ CONTENTS = {
     "failures": "what passes by itself",
     "known_warnings": "of libraries",
     "as_of_date": "a run's date",
+    "holidays": "a bank's",
     "local": "make refresh, up, load",
     "deploy": "Snowflake: set-up, doctor",
     "benchmarks": "what is measured",

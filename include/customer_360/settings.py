@@ -22,6 +22,9 @@ POOL = "warehouse"
 POOL_SLOTS = 8
 """The slots of pool `warehouse`: so many tasks have the warehouse open at once, on DuckDB as long as they only read."""
 
+WRITTEN_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+"""The one way in which a date is written; Python's and pydantic's readers take others too."""
+
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 # Of the machine, or of the container when its limit is lower: DuckDB reads both.
 HALF_OF_THE_MACHINE = "50%"
@@ -54,6 +57,8 @@ class Settings(BaseSettings):
         "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "every day", "never"
     ] = "sunday"
     run_again_after_minutes: float = Field(default=5, ge=0, le=180)
+    sources_wait_until: datetime.time | None = datetime.time(5)
+    sources_look_every: int = Field(default=10, ge=1, le=240)
     snowflake_edition: Literal["enterprise", "standard"] = "enterprise"
     reader_role: str = ""
     runbook_url: str = ""
@@ -75,6 +80,22 @@ class Settings(BaseSettings):
         if unit != "%" and number * _MEGABYTES[unit] < LEAST_MEGABYTES:
             raise ValueError(f"give at least {LEAST_MEGABYTES}MB")
         return value.strip()
+
+    @field_validator("as_of_date", mode="before")
+    @classmethod
+    def _as_it_is_written(cls, value: object) -> object:
+        if isinstance(value, str) and not re.fullmatch(WRITTEN_DATE, value):
+            raise ValueError("give it as YYYY-MM-DD, for example 2026-03-31")
+        return value
+
+    @field_validator("sources_wait_until", mode="before")
+    @classmethod
+    def _an_hour_or_never(cls, value: object) -> object:
+        if value == "never":
+            return None
+        if isinstance(value, str) and not re.fullmatch("([01][0-9]|2[0-3]):[0-5][0-9]", value):
+            raise ValueError("give an hour in New York as HH:MM, for example 05:00, or never")
+        return value
 
     @property
     def memory_of_a_reader(self) -> str:

@@ -23,6 +23,7 @@ CONTENTS = {
     "settings": "environment, .env",
     "assets": "what Dags exchange",
     "dbt_vars": "thresholds",
+    "duckdb_file": "waiting for it, its faults",
     "as_of_date": "a run's date",
     "local": "make refresh, up, load",
     "deploy": "Snowflake: set-up, doctor",

@@ -59,10 +59,15 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 - **dbt_build.dbt_producer_watcher**: a model or a data test failed. The log names it and, for a test,
   the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_superseded_plus_rejected`: rows
   arrived while the build ran, then a new run cures it, or the fact was changed by hand: run again with *Load all
-  transactions again*. `Could not set lock on file`: another program has the DuckDB file open; close it.
+  transactions again*.
   `No space left on device`, `failed to offload data block`, `failed to allocate`: the disk of the DuckDB file, which
   also takes what does not fit into memory (`<file>.tmp`), or its memory is too small. Nothing is lost: free space or
   raise `WAREHOUSE_MEMORY`, then start a new run.
+- *The warehouse ... is in use by ...* (any task, on DuckDB): the program named has the file open. The task waits as
+  long as `WAREHOUSE_LOCK_WAIT` says, ten minutes by default, and fails when that was not enough: close that program,
+  then start a new run.
+- *The warehouse ... is not there*, *is damaged*, *is not a DuckDB file*, *was written by another version of DuckDB*:
+  put the file back or restore a backup, as docs/backup.md says, then start a new run. Nothing is made in its place.
 - A node of **dbt_build** is red: it failed, or the build ended before it was built; see the producer's log. A green one
   has its SQL under *XCom*. Clearing one builds nothing.
 - **validate_<mart>**: a mart is not true. The log lists every check with what was observed and expected; all are in
@@ -96,6 +101,8 @@ WAIT = (
 
 # One build, and so one load of core, at a time. On DuckDB the build takes all of pool warehouse, to the same effect.
 BUILD_POOL = POOL if settings.warehouse == "duckdb" else "core_load"
+# What a task may take does not count the time it waits for a DuckDB file that another program has open.
+LOCK_WAIT = timedelta(seconds=settings.warehouse_lock_wait if settings.warehouse == "duckdb" else 0)
 
 
 with DAG(
@@ -112,7 +119,7 @@ with DAG(
         "owner": "data-engineering",
         "retries": 2,
         "retry_delay": timedelta(minutes=2),
-        "execution_timeout": timedelta(minutes=30),
+        "execution_timeout": timedelta(minutes=30) + LOCK_WAIT,
         "on_failure_callback": keep_reason,
         "on_skipped_callback": keep_reason,
     },
@@ -171,6 +178,7 @@ with DAG(
                 "TEST_SCOPE": TEST_SCOPE,
                 "WAREHOUSE_FILE": str(settings.warehouse_file),
                 "WAREHOUSE_MEMORY": settings.warehouse_memory,
+                "WAREHOUSE_CONNECT_ATTEMPTS": str(settings.dbt_connect_attempts),
                 "SNOWFLAKE_EDITION": settings.snowflake_edition,
             },
             install_dbt_deps=False,
@@ -204,7 +212,7 @@ with DAG(
         ),
         operator_args={
             "append_env": True,
-            "execution_timeout": timedelta(hours=2),
+            "execution_timeout": timedelta(hours=2) + LOCK_WAIT,
             "retries": 0,
         },
     )

@@ -25,6 +25,7 @@ CONTENTS = {
     "dbt_vars": "thresholds",
     "failures": "what passes by itself",
     "known_warnings": "of libraries",
+    "duckdb_file": "waiting for it, its faults",
     "as_of_date": "a run's date",
     "holidays": "a bank's",
     "local": "make refresh, up, load",

@@ -20,10 +20,11 @@ from rich.console import Console
 from rich.status import Status
 
 from include.customer_360.as_of_date import decide_as_of_date
+from include.customer_360.duckdb_file import what_damage_asks_for
 from include.customer_360.settings import Settings, SettingsError, load_settings
 from local.airflow_components import last_lines
-from local.local_airflow import LocalAirflow, LocalAirflowError
-from local.sample import ensure_sample
+from local.local_airflow import LocalAirflow, LocalAirflowError, home_of, refuse_second
+from local.sample import make_sample, needs_sample
 from local.sources import WarehouseError, what_no_room_asks_for
 from local.summary import print_summary
 
@@ -200,7 +201,8 @@ def follow(airflow: LocalAirflow, run: DagRunView, progress: Progress) -> None:
             last_change = time.monotonic()
     if run.state == "failed":
         why = what_failed(run)
-        raise RefreshFailed(why + what_no_room_asks_for(why, airflow.settings.warehouse_file))
+        file = airflow.settings.warehouse_file
+        raise RefreshFailed(why + what_no_room_asks_for(why, file) + what_damage_asks_for(why, file))
 
 
 def what_failed(run: DagRunView) -> str:
@@ -280,10 +282,17 @@ def refresh(settings: Settings, console: Console, environment: Mapping[str, str]
     """
     requested = settings.as_of_date.isoformat() if settings.as_of_date else None
     as_of_date = decide_as_of_date(None, requested, datetime.datetime.now(datetime.UTC))
-    with Progress(console) as progress, LocalAirflow(settings, environment=environment) as airflow:
+    home = home_of(settings)
+    refuse_second(home)
+    without_sources = needs_sample(settings, home)
+    with (
+        Progress(console) as progress,
+        LocalAirflow(settings, environment=environment, say=progress.say) as airflow,
+    ):
         progress.say(f"Customer 360 as of {as_of_date}, on {settings.warehouse_file}")
-        progress.under_way("sample data (Airflow starts meanwhile)")
-        if sample := ensure_sample(settings):
+        if without_sources:
+            progress.under_way("sample data (Airflow starts meanwhile)")
+            sample = make_sample(settings)
             rows = f"sample: {sample.customers:,} customers, {sample.transactions:,} transactions"
             progress.step(rows, seconds=time.monotonic() - progress.began)
         progress.under_way("Airflow starts")

@@ -28,6 +28,8 @@ WRITTEN_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 # Of the machine, or of the container when its limit is lower: DuckDB reads both.
 HALF_OF_THE_MACHINE = "50%"
+# The longest wait for a DuckDB file: what a task may take grows by it, and a run has five hours.
+LONGEST_LOCK_WAIT = 3600
 # With less a build cannot hold what it has open at once, however much it spills; a share may come to less.
 LEAST_MEGABYTES = 500
 _MEGABYTES = {"kb": 1e-3, "mb": 1, "gb": 1e3, "tb": 1e6}
@@ -48,10 +50,12 @@ class Settings(BaseSettings):
     warehouse: Literal["duckdb", "snowflake"] = "duckdb"
     warehouse_file: Path = Path("data/warehouse.duckdb")
     warehouse_memory: str = HALF_OF_THE_MACHINE
+    warehouse_lock_wait: int = Field(default=600, ge=0, le=LONGEST_LOCK_WAIT)
     export_root: str = "data/exports"
     customers: int = Field(default=50_000, ge=1, le=10_000_000)
     months: int = Field(default=18, ge=1, le=240)
     seed: int = Field(default=42, ge=0, le=2_147_483_647)
+    sample: bool = False
     as_of_date: datetime.date | None = None
     test_everything_on: Literal[
         "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "every day", "never"
@@ -102,6 +106,11 @@ class Settings(BaseSettings):
         """What one of POOL_SLOTS sessions side by side may take of WAREHOUSE_MEMORY, as DuckDB takes it."""
         number, unit = re.fullmatch(r"([\d.]+) *(\S+)", self.warehouse_memory).groups()  # type: ignore[union-attr]
         return f"{float(number) / POOL_SLOTS:g}{unit}"
+
+    @property
+    def dbt_connect_attempts(self) -> int:
+        """How often dbt-duckdb has to try for WAREHOUSE_LOCK_WAIT to pass: after try n it pauses 2 ** (n - 1) s."""
+        return max(self.warehouse_lock_wait.bit_length(), 1)
 
     @field_validator("export_root")
     @classmethod

@@ -6,18 +6,23 @@ import datetime
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import duckdb
 from airflow.providers.common.sql.operators.sql import BaseSQLOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.customer_360.connection import (
     CONN_ID,
+    WarehouseFileUnusable,
     query_tag,
     session_parameters,
+    waiting_for_the_file,
     warehouse_connection,
     writer_slots,
 )
+from include.customer_360.duckdb_file import says_damaged, what_damage_asks_for
 from include.customer_360.failures import one_line, said_by_client, what_to_correct
 from include.customer_360.settings import POOL, load_settings
 
@@ -92,15 +97,20 @@ class WarehouseOperator(BaseSQLOperator):
     def warehouse_session(self) -> Iterator[tuple[DbApiHook, Any]]:
         """Open the warehouse; gives the hook and a cursor, which are closed at the end.
 
-        On Snowflake the session has the connection's role and no other, whatever the user's default says.
+        On Snowflake the session has the connection's role and no other, whatever the user's default says. A DuckDB
+        file that another program has open is waited for, as long as WAREHOUSE_LOCK_WAIT says.
 
         :raises WarehouseConnectionError: when the connection cannot be used.
         :raises WarehouseRefused: when the warehouse refuses the user, or something to it.
+        :raises WarehouseFileUnusable: when the DuckDB file is missing, damaged, or no file of this DuckDB.
+        :raises DuckDBFileInUse: when another program still has it open after that time.
         """
         hook = self.get_db_hook()
+        on_snowflake = load_settings().warehouse == "snowflake"
         try:
-            with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
-                if load_settings().warehouse == "snowflake":
+            opened = hook.get_conn() if on_snowflake else waiting_for_the_file(hook, self.log.warning)
+            with closing(opened) as connection, closing(connection.cursor()) as cursor:
+                if on_snowflake:
                     cursor.execute("use secondary roles none")
                 yield hook, cursor
         except AirflowSkipException as skip:
@@ -111,6 +121,9 @@ class WarehouseOperator(BaseSQLOperator):
         except AirflowFailException:
             raise
         except Exception as error:
+            if not on_snowflake and isinstance(error, (duckdb.Error, AirflowException)) and says_damaged(str(error)):
+                file = Path(hook.get_database())
+                raise WarehouseFileUnusable(f"{error}{what_damage_asks_for(str(error), file)}") from error
             said = str(error.__cause__ or error)
             if step := what_to_correct(said):
                 refused = f"Connection {self.conn_id!r} is refused: {one_line(said_by_client(said))}"

@@ -6,10 +6,12 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.duckdb.hooks.duckdb import DuckDBHook
 from airflow.sdk.exceptions import AirflowFailException
 from cosmos.operators._watcher.base import _log_dbt_msg, store_compiled_sql_for_model
 
-from include.customer_360.connection import dbt_environment, warehouse_connection
+from include.customer_360.connection import CONN_ID, dbt_environment, waiting_for_the_file, warehouse_connection
+from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,12 +28,14 @@ FAILED = ("error", "fail", "runtime error")
 
 
 def before_dbt_build(context: Context) -> None:
-    """Refuse a second try, hand dbt its credentials, and report what the watchers ask for.
+    """Refuse a second try, hand dbt its credentials, wait for a DuckDB file, and report what the watchers ask for.
 
-    :raises AirflowFailException: on every try but the first, or when connection `warehouse` cannot be used.
+    :raises AirflowFailException: on every try but the first, or when connection `warehouse` or its file cannot be used.
+    :raises DuckDBFileInUse: when another program still has the file open after WAREHOUSE_LOCK_WAIT.
     """
     refuse_second_try(context)
     hand_over_credentials(context["task"])
+    wait_for_the_file_of(context["task"])
     report_finished_nodes(context["task"])
 
 
@@ -59,6 +63,21 @@ def hand_over_credentials(producer: DbtProducerWatcherOperator) -> None:
     connection = warehouse_connection()
     if connection.conn_type == "snowflake":
         producer.env = {**(producer.env or {}), **dbt_environment(connection)}
+
+
+def wait_for_the_file_of(producer: DbtProducerWatcherOperator) -> None:
+    """Wait until the DuckDB file that dbt will open is free: dbt says nothing while it waits, and makes a missing file.
+
+    :raises WarehouseFileUnusable: when it is missing, damaged, or no file of this DuckDB.
+    :raises DuckDBFileInUse: when another program still has it open after WAREHOUSE_LOCK_WAIT.
+    """
+    settings = load_settings()
+    if settings.warehouse == "duckdb":
+        # dbt's file is the setting's; the connection is what the operators open.
+        hook = DuckDBHook(
+            duckdb_conn_id=CONN_ID, database=str(settings.warehouse_file), memory_limit=settings.warehouse_memory
+        )
+        waiting_for_the_file(hook, producer.log.warning).close()
 
 
 def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:

@@ -394,7 +394,8 @@ def _refuse_to_replace(settings: Settings, home: Path) -> None:
     if settings.sample and manifest:
         raise WarehouseError(
             f"SAMPLE=1 asks for the sample in {file}, but EXPORT_ROOT {settings.export_root} holds audiences of "
-            f"another warehouse ({manifest}): the sample's would stand among them. Give it a folder of its own: {own_root}."
+            f"another warehouse ({manifest}), and the sample's would stand among them. Give it a folder of its own: "
+            f"{own_root}."
         )
     found = [f"audiences were exported ({manifest})"] if manifest else []
     found += [f"its Airflow ran {run} ({home})"] if run else []

@@ -49,13 +49,14 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 - **validate_sources** is *deferred*: the transactions of the date are not there yet, or a tenth of them. It looks again
   every 10 minutes (`SOURCES_LOOK_EVERY`), one line a look in its log, without a worker, until 5 AM New York
   (`SOURCES_WAIT_UNTIL`). When they come, the run goes on by itself.
-- **validate_sources** failed: *The sources of ... are not ready* says what is missing, how much that weekday usually has,
-  and the latest day and arrival that are there. Ask for the missing delivery, then clear the task, or start a new run.
-  Where nothing is missing, for a day on which nobody paid, start one with *Accept sources*; a day like that which returns
-  every year belongs into `bank_holidays` (dbt_project.yml), as do the limits. *sources_as_of_date_possible*: nobody was a
-  customer yet; it says the first possible date. A warning *sources_days_before_complete*: a day of the week before is short;
-  when it comes late, the night after loads it. *... Airflow connection 'warehouse' ...*: it is missing, lacks something, or is not of the type that
-  `WAREHOUSE` asks for; the log names all of it.
+- **validate_sources** failed: *The sources of ... are not ready* says what is missing, how much that weekday usually
+  has, and the latest day and arrival that are there. Ask for the missing delivery, then clear the task, or start a
+  new run. Where nothing is missing, for a day on which nobody paid, start one with *Accept sources*; a day like that
+  which returns every year belongs into `bank_holidays` (dbt_project.yml), as do the limits.
+  *sources_as_of_date_possible*: nobody was a customer yet; it says the first possible date. A warning
+  *sources_days_before_complete*: a day of the week before is short; when it comes late, the night after loads it.
+  *... Airflow connection 'warehouse' ...*: it is missing, lacks something, or is not of the type that `WAREHOUSE`
+  asks for; the log names all of it.
 - **dbt_build.dbt_producer_watcher**: a model or a data test failed. The log names it and, for a test,
   the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_superseded_plus_rejected`: rows
   arrived while the build ran, then a new run cures it, or the fact was changed by hand: run again with *Load all
@@ -95,9 +96,7 @@ catalog = load_catalog()
 # What a run may take, when it need not wait for its sources after three.
 BUILD_HOURS = timedelta(hours=5)
 WAIT_UNTIL = settings.sources_wait_until
-WAIT = (
-    max(timedelta(hours=WAIT_UNTIL.hour - 3, minutes=WAIT_UNTIL.minute), timedelta()) if WAIT_UNTIL else timedelta()
-)
+WAIT = max(timedelta(hours=WAIT_UNTIL.hour - 3, minutes=WAIT_UNTIL.minute), timedelta()) if WAIT_UNTIL else timedelta()
 
 # One build, and so one load of core, at a time. On DuckDB the build takes all of pool warehouse, to the same effect.
 BUILD_POOL = POOL if settings.warehouse == "duckdb" else "core_load"

@@ -128,7 +128,9 @@ def test_every_var_is_read() -> None:
     of_checks = {name for name in dbt_vars() if name.startswith(("sources_", "drift_", "bank_holidays"))}
     checks = [file.read_text() for file in (*(SQL_TEMPLATES / "validations").glob("*.*"), *OPERATORS)]
     assert [
-        name for name in dbt_vars().keys() - of_checks if not any(re.search(rf"var\(['\"]{name}['\"]\)", text) for text in sql)
+        name
+        for name in dbt_vars().keys() - of_checks
+        if not any(re.search(rf"var\(['\"]{name}['\"]\)", text) for text in sql)
     ] == []
     read = r"vars\.{0}\b|dbt_vars\(\)\[\"{0}\"\]"
     assert [name for name in of_checks if not any(re.search(read.format(name), text) for text in checks)] == []

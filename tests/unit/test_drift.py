@@ -1,4 +1,4 @@
-"""How far a measure may move against what was published: by its own changes, and by the limits of its yml without them."""
+"""How far a measure may move against what was published: by its own changes, without them by the limits of its yml."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def publish(connection: duckdb.DuckDBPyConnection, as_of_date: datetime.date, row_count: float, run: str = "run") -> None:
+def publish(
+    connection: duckdb.DuckDBPyConnection, as_of_date: datetime.date, row_count: float, run: str = "run"
+) -> None:
     connection.execute(
         "insert into ops.publications (dag_run_id, as_of_date, mart, row_count, spend, published_at) "
         "values (?, ?, 'made_up', ?, 100, ?)",
@@ -61,7 +63,8 @@ def publish_growing(connection: duckdb.DuckDBPyConnection, daily_pct: float, pub
 def row_count_check(connection: duckdb.DuckDBPyConnection, row_count: float) -> tuple[str, str, str, bool]:
     """Return (severity, observed, expected, passed) of a mart with so many rows, which spend a hundred together."""
     connection.execute(
-        f"create or replace table made_up as select 1.0 as spend from range({round(row_count)}) limit {round(row_count)}"
+        f"create or replace table made_up as select 1.0 as spend from range({round(row_count)}) "
+        f"limit {round(row_count)}"
     )
     sql = (
         Environment(loader=FileSystemLoader(TEMPLATE_FOLDERS), undefined=StrictUndefined)
@@ -85,7 +88,8 @@ def test_seven_changes_are_a_history(connection: duckdb.DuckDBPyConnection) -> N
     last = publish_growing(connection, 12, publications=7)
     assert row_count_check(connection, last * 1.12)[1:] == (
         f"row_count {round(last * 1.12)}, 12.00 % against 2026-03-30",
-        "between -5 % and +10 % of what is published, at most 7 days older; 6 of 7 earlier changes that limits of its own need",
+        "between -5 % and +10 % of what is published, at most 7 days older; "
+        "6 of 7 earlier changes that limits of its own need",
         False,
     )
     publish(connection, days_before(8), 1_000_000 / 1.12)

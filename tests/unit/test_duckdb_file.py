@@ -1,4 +1,4 @@
-"""A DuckDB file that is in use is waited for; one that is missing, damaged or foreign is an error that says what to do."""
+"""A DuckDB file in use is waited for; one that is missing, damaged or foreign is an error that says what to do."""
 
 from __future__ import annotations
 
@@ -144,11 +144,15 @@ def test_a_missing_file_is_made_by_no_task_and_not_tried_again(
     file = tmp_path / missing
     monkeypatch.setenv("WAREHOUSE_FILE", str(file))
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(file)}))
-    with pytest.raises(WarehouseFileUnusable, match=rf"The warehouse {file} is not there") as raised:
+
+    def attempt() -> None:
         if task == "dbt":
             start_build(producer)
         else:
             read_by(task)
+
+    with pytest.raises(WarehouseFileUnusable, match=rf"The warehouse {file} is not there") as raised:
+        attempt()
     assert isinstance(raised.value, AirflowFailException)
     for way_out in ("docs/backup.md", "make restore", "make load", "WAREHOUSE_FILE"):
         assert way_out in str(raised.value)
@@ -216,7 +220,7 @@ def test_another_error_in_a_session_is_left_as_it_is(file: Path) -> None:
     ):
         cursor.execute("select * from two")
     with (
-        pytest.raises(AirflowException, match="^as it is$"),
+        pytest.raises(AirflowException, match=r"^as it is$"),
         Writer(task_id="t", as_of_date="2026-03-31").warehouse_session(),
     ):
         raise AirflowException("as it is")
@@ -239,16 +243,19 @@ def test_another_kind_of_file_is_named_and_kept(content: bytes, file: Path) -> N
 @pytest.mark.parametrize(
     "message",
     [
-        "IO Error: Trying to read a database file with storage version number 99, but we can only read storage versions "
+        "IO Error: Trying to read a database file with storage version number 99, but we can only read storage "
+        "versions "
         "between 64 and 68.",
-        'Error opening "/w.duckdb": file was written with a storage version greater than the latest version supported by '
+        'Error opening "/w.duckdb": file was written with a storage version greater than the latest version '
+        "supported by "
         "this DuckDB instance. Try opening the file with a newer version of DuckDB.",
     ],
 )
 def test_a_file_of_another_duckdb_names_both_ways_out(message: str) -> None:
     why = why_not_opened(Path("/w.duckdb"), message)
     assert why.startswith(
-        f"The warehouse /w.duckdb was written by another version of DuckDB than this one, {duckdb.__version__}: open it "
+        f"The warehouse /w.duckdb was written by another version of DuckDB than this one, {duckdb.__version__}: "
+        "open it "
         "with the version that wrote it, or a later one"
     )
     assert "docs/backup.md" in why

@@ -50,7 +50,10 @@ def test_a_day_of_its_own_is_a_holiday_once() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"name": "Closed", "month": 5}, "'Closed', 'month': 5.* give month and day, or month, weekday and week, or date"),
+        (
+            {"name": "Closed", "month": 5},
+            "'Closed', 'month': 5.* give month and day, or month, weekday and week, or date",
+        ),
         ({"name": "Closed", "month": 13, "day": 1}, "less than or equal to 12"),
         ({"name": "Closed", "month": 5, "weekday": "Mon", "week": 1}, "'monday'"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -283,7 +282,7 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for table in (sources.CUSTOMERS, sources.TRANSACTIONS):
             connection.execute(f"create table raw.{table.name} ({table.column_definitions})")
         connection.execute("insert into raw.customers (customer_id, account_open_date) values ('C1', '2020-01-01')")
-        deliver(connection, {day: 30 for day in days_before(TUESDAY, 63)})
+        deliver(connection, dict.fromkeys(days_before(TUESDAY, 63), 30))
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(file)}))
     return file
 
@@ -346,8 +345,8 @@ def test_the_hour_is_that_of_the_clocks_when_they_change(
     warehouse: Path, monkeypatch: pytest.MonkeyPatch, as_of_date: str, before: str, last: str
 ) -> None:
     in_warehouse(warehouse, "delete from raw.transactions")
+    monkeypatch.setattr(validate, "now", lambda: datetime.datetime.fromisoformat(f"{before}+00:00"))
     with pytest.raises(TaskDeferred) as deferred:
-        monkeypatch.setattr(validate, "now", lambda: datetime.datetime.fromisoformat(f"{before}+00:00"))
         rendered(as_of_date, wait_until=datetime.time(5)).execute({"dag_run": SimpleNamespace(run_type="scheduled")})
     assert next_look(deferred.value) == last
 
@@ -363,7 +362,8 @@ def test_waiting_logs_one_line_a_look(
     assert len(lines) == 1, lines
     assert (
         "The sources of 2026-11-24 are not there: sources_day_complete: 0 rows of 2026-11-24, a Tuesday; latest "
-        "transaction_date 2026-11-23, latest arrival (ingested_at) 2026-11-24 02:00:00, expected at least 12: a Tuesday "
+        "transaction_date 2026-11-23, latest arrival (ingested_at) 2026-11-24 02:00:00, expected at least 12: a "
+        "Tuesday "
         "has 30 (median of 8). Looking again at 03:10, until 05:00 in New York."
     ) in lines[0]
 

@@ -85,7 +85,8 @@ def deliveries(*but: str, until: int = 1) -> str:
     listed = ", ".join(f"date '{day}'" for day in days if str(day) not in but)
     return (
         "insert into raw.transactions (transaction_id, customer_id, transaction_date) "
-        f"select day || '/' || number, 'STABLE', day from (select unnest([{listed}]) as day), range(20) as numbers (number)"
+        f"select day || '/' || number, 'STABLE', day "
+        f"from (select unnest([{listed}]) as day), range(20) as numbers (number)"
     )
 
 

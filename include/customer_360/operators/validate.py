@@ -208,7 +208,7 @@ class ValidateSourcesOperator(ValidateOperator):
 
     It is the first of a run to open the warehouse, and makes the tables of schema ops that the others read and fill.
 
-    Where they are not there yet, it waits for them, deferred, without a worker and without a slot of its pool, and looks
+    Where they are not there yet, it waits for them, deferred, without a worker or a slot of its pool, and looks
     again until `wait_until`. A backfill does not wait. Sources that somebody loaded, by hand or as the sample, are what
     they are: what is late there only warns.
 
@@ -282,8 +282,8 @@ class ValidateSourcesOperator(ValidateOperator):
         return (
             f"The sources of {self.as_of_date} are not ready{waited}; nothing is built. {len(failed)} of "
             f"{len(self.check_results)} checks failed:\n{checks}\n"
-            f"Ask for what is missing, then clear this task, or start a new run for as_of_date {self.as_of_date}. Where "
-            "nothing is missing, start one with accept_sources."
+            f"Ask for what is missing, then clear this task, or start a new run for as_of_date {self.as_of_date}. "
+            "Where nothing is missing, start one with accept_sources."
         )
 
 

@@ -48,7 +48,7 @@ class Holiday(BaseModel):
             number = WEEKDAYS.index(self.weekday)
             weeks = calendar.Calendar().monthdatescalendar(year, self.month)  # type: ignore[arg-type]
             of_month = [week[number] for week in weeks if week[number].month == self.month]
-            return (of_month[self.week - 1 if self.week > 0 else self.week],)  # type: ignore[operator]
+            return (of_month[self.week - 1 if self.week > 0 else self.week],)  # type: ignore[index, operator]
         try:
             day = datetime.date(year, self.month, self.day)  # type: ignore[arg-type]
         except ValueError:

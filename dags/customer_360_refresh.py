@@ -42,9 +42,12 @@ the asset `customer_360/published`, which starts `campaign_exports`.
   `marts` as it was and its own schema for inspection. A run for an older date than the published one writes history
   and publishes nothing (`publish` is skipped).
 - **Again**: a rerun of a date gives the same rows. After a failure start a new run for the same `as_of_date` instead of
-  clearing tasks of `dbt_build`.
+  clearing tasks of `dbt_build`. When nothing but connections failed, **run_again** does so, with the same form, twice
+  at most; the runs' notes say which takes the place of which. To stop a night, mark its run as failed, not a task.
 
 ### When it fails
+
+The note of the run names the task and the reason; the task's log ends with it.
 
 - **validate_sources** is *deferred*: the transactions of the date are not there yet, or a tenth of them. It looks again
   every 10 minutes (`SOURCES_LOOK_EVERY`), one line a look in its log, without a worker, until 5 AM New York
@@ -75,7 +78,7 @@ the asset `customer_360/published`, which starts `campaign_exports`.
   `ops.validation_results` when **keep_validation_results** has run, which it does after the last validation, passed or
   not. A row count or total that moved too far and is right: run again with *Accept drift*.
 - **keep_validation_results**, **write_history**, **publish**, **drop_run_schemas**: the warehouse was not reachable;
-  they are retried. Clear them to try again.
+  they are retried. Clear them to try again. *Connection ... is refused*: no retry helps; the log says what to correct.
 - **as_of_date ... is not over yet**: the form or the partition key names today or a later date.
 - A task stays in *scheduled*: its pool is missing, full or too small, `warehouse` or, for the build on Snowflake,
   `core_load`. `warehouse` has 8 slots; on DuckDB a task that writes takes all of them and waits for those that read.

@@ -37,6 +37,8 @@ DBT_START = "LogStartLine"
 DBT_RESULTS = ("LogModelResult", "LogSeedResult", "LogSnapshotResult", "LogTestResult")
 DBT_STATES = {"success": "success", "error": "failed", "runtime error": "failed", "fail": "failed"}
 DBT_BUILD = "DbtProducerWatcherOperator"
+# It starts a later run, which no Airflow that ends with this one would come to.
+RUN_AGAIN = "RunAgainOperator"
 FINISHED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
@@ -83,8 +85,8 @@ class DagRunView:
             step, state, operator = step_name(task), task["state"], task["operator_name"] or ""
             if operator == DBT_BUILD and state is not None and step not in self.shown:
                 yield from self.dbt_news(task)
-            watches = operator.endswith("WatcherOperator") and operator != DBT_BUILD
-            quiet = (watches and state != "failed") or (operator == "EmptyOperator" and state == "success")
+            follows = operator == RUN_AGAIN or (operator.endswith("WatcherOperator") and operator != DBT_BUILD)
+            quiet = (follows and state != "failed") or (operator == "EmptyOperator" and state == "success")
             if state == "up_for_retry" and (attempt := f"{step} {task['try_number']}") not in self.shown:
                 self.shown.add(attempt)
                 yield step, "failed, will be tried again", task["duration"]

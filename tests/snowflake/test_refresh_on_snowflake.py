@@ -207,7 +207,7 @@ def test_a_lost_connection_is_outlived_and_a_lost_session_ends_in_a_second_run_t
     exports = len(on_snowflake.exports())
     account.plant(
         # The connector sends it again under the same id, so that it is never done twice.
-        {"pattern": r"create or replace .*table .*\bint_customers\b", "status": 503, "code": None},
+        {"pattern": r"create or replace .*table .*\bdim_merchant_category\b", "status": 503, "code": None},
         {"pattern": r"create or replace .*table .*\bint_customer_medians\b", "status": 200, "code": "390111"},
     )
     run_id, state = on_snowflake.run(as_of_date="2026-03-31")
@@ -216,7 +216,7 @@ def test_a_lost_connection_is_outlived_and_a_lost_session_ends_in_a_second_run_t
     note = on_snowflake.note(run_id)
     assert note.startswith("As of 2026-03-31: nothing published. dbt_build.dbt_producer_watcher failed: ")
     assert "failed: int_customer_medians: 390111 (08001)" in note
-    assert "int_customers:" not in note
+    assert "dim_merchant_category" not in note
     second = f"attempt_2__{run_id}"
     assert on_snowflake.attempts(run_id) == [second]
     assert on_snowflake.state(second) == "success", on_snowflake.failures(second)

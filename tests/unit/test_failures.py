@@ -165,8 +165,8 @@ def test_a_build_is_transient_when_all_its_failed_nodes_are() -> None:
     failed = AirflowException("dbt invocation completed with errors")
     blips = {"int_customers": of_node(NO_ANSWER), "dim_date": of_node(GONE)}
     assert kept(failed, node_failures=blips) == {
-        "reason": "int_customers: 250003: 250003: Failed to execute request: ('Connection aborted.'); "
-        "dim_date: 390111 (08001): None: Session no longer exists. New login required.",
+        # The connector words an error by the level of its logger.
+        "reason": f"int_customers: {NO_ANSWER}; dim_date: {GONE}",
         "transient": True,
     }
     with_data = {**blips, "unique_dim_date": "Got 1 result, configured to fail if != 0"}
@@ -196,8 +196,7 @@ def test_a_wrong_password_fails_at_the_first_try_with_what_to_do(monkeypatch: py
     with pytest.raises(AirflowFailException) as refused:
         opened(PASSWORD, monkeypatch)
     assert str(refused.value) == (
-        "Connection 'warehouse' is refused: 250001 (08001): None: Failed to connect to DB: "
-        f"{HOST}. Incorrect username or password was specified.\n"
+        f"Connection 'warehouse' is refused: {PASSWORD}\n"
         "Correct user and key in the Airflow connection, or the user's public key: `make snowflake-setup`. "
         "Then start a new run."
     )

@@ -55,7 +55,7 @@ class RunAgainOperator(TriggerDagRunOperator):
     :param test_scope: the same of what the run's data tests look at, `touched` or `everything`.
     """
 
-    operator_extra_links = (ReplacedByLink(),)  # type: ignore[assignment]
+    operator_extra_links = [ReplacedByLink()]  # noqa: RUF012 - as in TriggerDagRunOperator
     ui_color = "#f6e3c5"
 
     def __init__(self, *, as_of_date: str, test_scope: str, **kwargs: Any) -> None:  # noqa: ANN401 - passed on

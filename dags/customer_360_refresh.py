@@ -37,7 +37,9 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 
 - **When**: 3 AM New York, for the day before. The partition key is the `as_of_date`. A manual run takes it from the
   form; empty means yesterday in New York. Backfill:
-  `airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01` builds March.
+  `airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01` builds 1 to 31
+  March: the range ends at midnight, before the 3 AM of its last day. Against `make up`: `make airflow ARGS="backfill
+  create ..."`.
 - **Where**: the marts are built and checked in `marts_run_<date>_<run>`; readers see `marts` only. A failed run leaves
   `marts` as it was and its own schema for inspection. A run for an older date than the published one writes history
   and publishes nothing (`publish` is skipped).

@@ -32,11 +32,12 @@ class Deployment:
     settings: Settings
 
     def query(self, sql: str) -> list[tuple]:
-        """Run SQL on the warehouse file, as soon as no task has it open."""
+        """Run SQL on the warehouse file, as soon as no task has it open; beside tasks that read where it reads only."""
+        reads_only = sql.split()[0].lower() in ("select", "from", "with", "describe")
         deadline = time.monotonic() + 60
         while True:
             try:
-                with duckdb.connect(str(self.settings.warehouse_file)) as connection:
+                with duckdb.connect(str(self.settings.warehouse_file), read_only=reads_only) as connection:
                     return connection.execute(sql).fetchall()
             except duckdb.IOException:
                 if time.monotonic() > deadline:

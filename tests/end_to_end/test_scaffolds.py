@@ -88,7 +88,7 @@ def test_what_is_there_is_not_overwritten(project: Path, refreshed: str) -> None
     assert "is there already: choose another NAME" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["", "Weekend", "weekend spend", "9th", "a/../b", "x" * 51])
+@pytest.mark.parametrize("name", ["", "Weekend", "weekend spend", "9th", "a/../b", "x" * 51, "order"])
 def test_a_name_that_cannot_be_used_is_refused(project: Path, name: str) -> None:
     for kind in ("metric", "campaign"):
         done = subprocess.run(

@@ -185,6 +185,7 @@ class RefusingHook:
 
 def opened(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have an operator open the warehouse with this answer."""
+    monkeypatch.setenv("WAREHOUSE", "snowflake")
     operator = WarehouseOperator(task_id="write_history", as_of_date="2026-03-30")
     monkeypatch.setattr(WarehouseOperator, "get_db_hook", lambda _: RefusingHook(error))
     with operator.warehouse_session():

@@ -118,7 +118,7 @@ def test_a_slip_of_thirty_percent_fails_with_and_without_a_history(
 def test_a_slip_of_thirty_percent_fails_after_the_wildest_history(connection: duckdb.DuckDBPyConnection) -> None:
     for number in range(20, 0, -1):
         publish(connection, days_before(number), 2000 if number % 3 else 1000)
-    # Changes of 0 % (7), -50 % (6) and +100 % (6): median 0 %, half of them 50 % or more from it. At most 20 % are free.
+    # Changes of 0 % (7), -50 % (6) and +100 % (6): median 0 %, half of them 50 % or more from it. 20 % are the most.
     _, observed, expected, passed = row_count_check(connection, 1400)
     assert expected == "between -20.00 % and 20.00 %, z up to 5, by 19 earlier changes, median 0.00 % a day"
     assert not passed

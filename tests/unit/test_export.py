@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import hashlib
@@ -9,6 +10,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -27,8 +29,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.sdk.io import attach
 
 from include.customer_360.catalog import MANIFEST, Campaign, load_catalog
-from include.customer_360.operators.export import ExportAudienceOperator, audience_csv, write_audience
-from include.customer_360.settings import SQL_TEMPLATES
+from include.customer_360.operators.export import MASKED, ExportAudienceOperator, audience_csv, write_audience
+from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
 
 CAMPAIGNS = load_catalog().campaigns
 NAMED = {campaign.name: campaign for campaign in CAMPAIGNS}
@@ -265,6 +267,174 @@ def test_column_names_are_lower_case_on_an_engine_that_answers_in_upper_case(
     assert audience(PREMIUM, export_root) == "customer_id\nC1\n"
 
 
+def csv_text(*values: object) -> str:
+    """Return the line of one row with these values, without its end."""
+    return audience_csv(["c"] * len(values), [values]).decode().split("\n", 1)[1].removesuffix("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+15551234567", "'+15551234567"),
+        ("-Anna", "'-Anna"),
+        ("@sum(A1)", "'@sum(A1)"),
+        ("\tAnna", "'\tAnna"),
+        ("\rAnna", '"\'\rAnna"'),
+        ("\nAnna", '"\'\nAnna"'),
+        ("  =1+1", "'  =1+1"),
+        ("\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\ufeff-1", "'\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\ufeff-1"),
+        ("\x00=1", "'\x00=1"),
+        ("＝1+1", "'＝1+1"),
+        ("＋1", "'＋1"),
+        ("－1", "'－1"),
+        ("＠a", "'＠a"),
+        ("\N{MINUS SIGN}1", "'\N{MINUS SIGN}1"),
+        ('=HYPERLINK("http://example.com","Ada")', '"\'=HYPERLINK(""http://example.com"",""Ada"")"'),
+        ("-12.50", "'-12.50"),
+        ("'=1", "''=1"),
+        ("'t Hart", "''t Hart"),
+    ],
+)
+def test_a_text_that_a_spreadsheet_would_run_has_a_quote_before_it(text: str, cell: str) -> None:
+    assert csv_text(text) == cell
+
+
+@pytest.mark.parametrize(
+    "text", ["Anna-Lena", "a@example.com", "O'Brien", "1+1=2", " Ada", "", "李", "*", "(Ada)", "#1"]
+)
+def test_any_other_text_stays_as_it_is(text: str) -> None:
+    assert csv_text(text) == text
+
+
+def test_numbers_keep_their_sign() -> None:
+    assert csv_text(Decimal("-12.50"), -7, -0.5, None, datetime.date(2026, 3, 1)) == "-12.50,-7,-0.5,,2026-03-01"
+
+
+def test_a_program_gets_each_text_back_by_taking_one_quote_off() -> None:
+    texts = ["=1+1", "'=1+1", "''", "'", "\t-", "'t Hart", "-Anna, the first", "Ada", '"=1"', "\n=1", "O'Brien", "'\r"]
+    content = audience_csv(["full_name"], [(text,) for text in texts])
+    rows = list(csv.reader(io.StringIO(content.decode(), newline="")))[1:]
+    assert [cell.removeprefix("'") for (cell,) in rows] == texts
+
+
+def test_the_manifest_describes_the_bytes_with_the_quotes_on_each_run_the_same(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", full_name="=cmd|' /C calc'!A0", spend_change_pct="-35.5"))
+    results = [export(RETENTION, export_root, run_id=run_id) for run_id in ("run_1", "run_2")]
+    content = (folder_of(RETENTION, export_root) / "audience.csv").read_bytes()
+    assert content.splitlines()[1] == b"C1,'=cmd|' /C calc'!A0,c1@example.com,60000.00,-35.5000"
+    assert [result["sha256"] for result in results] == [hashlib.sha256(content).hexdigest()] * 2
+
+
+# Whom it does not name
+
+
+NOT_THEIRS = (
+    "Nothing was written, and an earlier audience of that date stays. On Snowflake give connection 'warehouse_export' "
+    "the role of the exports, which sees personal data, and run `make snowflake-setup`; where the values come from the "
+    "sources, correct them there. Then clear this task."
+)
+
+
+def logged(campaign: Campaign, export_root: object, level: str) -> tuple[list[str], dict[str, Any]]:
+    """Return what an export logs of its campaign at this level, and what it returns; nothing when it fails."""
+    result = {}
+    with structlog.testing.capture_logs() as logs, contextlib.suppress(AirflowException):
+        result = export(campaign, export_root)
+    lines = [log["event"] % log.get("positional_args", ()) for log in logs if log["log_level"] == level]
+    return [line for line in lines if campaign.name in line], result
+
+
+def refusal(campaign: Campaign, export_root: Path) -> str:
+    """Return the message with which the export is refused, which no retry follows."""
+    with pytest.raises(AirflowFailException) as refused:
+        export(campaign, export_root)
+    assert not isinstance(refused.value, AirflowSkipException)
+    return str(refused.value)
+
+
+def test_masked_values_are_what_the_masking_policy_writes() -> None:
+    policy = (PROJECT_ROOT / "deploy" / "snowflake" / "06_masking.sql").read_text(encoding="utf-8")
+    assert set(re.findall("then '([^']+)'", policy)) == {MASKED}
+
+
+def test_an_audience_with_masked_values_is_refused_by_column(publish: Callable[..., None], export_root: Path) -> None:
+    publish(
+        profile("C1", full_name=MASKED, email=MASKED),
+        profile("C2", full_name=MASKED, email=MASKED),
+        profile("C3", full_name=None, email=MASKED),
+    )
+    assert refusal(RETENTION, export_root) == (
+        "The audience 'retention' of 2026-03-31 is not exported: full_name is masked (*****) for 2 of its 3 customers; "
+        f"email is masked (*****) for 3 of its 3 customers. {NOT_THEIRS}"
+    )
+    assert not export_root.exists()
+
+
+def test_a_template_that_puts_a_masked_name_into_a_text_is_refused_too(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", full_name=MASKED))
+    operator = rendered(PREMIUM, export_root)
+    operator.sql = "select customer_id, 'Dear ' || full_name as salutation from marts.customer_360_profile"
+    with pytest.raises(AirflowFailException, match=r"salutation is masked \(\*{5}\) for 1 of its 1 customers"):
+        operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})
+
+
+def test_an_audience_whose_addresses_are_all_the_same_is_refused(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", email="x@example.com"), profile("C2", email=" X@Example.com"), profile("C3", email=None))
+    assert "not exported: all 2 values in email are the same address." in refusal(RETENTION, export_root)
+
+
+def test_an_audience_of_one_customer_has_one_address(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"), profile("C2", email=None))
+    export(RETENTION, export_root)
+    assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
+
+
+def test_an_audience_without_an_address_is_refused(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", email="n/a"), profile("C2", email="Ada Byron <>"), profile("C3", email=None))
+    assert "not exported: none of the 2 values in email is an address." in refusal(RETENTION, export_root)
+
+
+def test_one_address_among_others_that_are_none_is_enough(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", email="n/a"), profile("C2"))
+    export(RETENTION, export_root)
+    assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
+
+
+def test_an_audience_of_customers_who_alone_have_no_address_is_refused(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", email=None), profile("C2", email=None), profile("C3", eligible_for_retention_campaign=False))
+    assert "not exported: email is empty for all of its 2 customers." in refusal(RETENTION, export_root)
+
+
+def test_where_the_sources_deliver_no_address_at_all_the_export_warns(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", email=None), profile("C2", email=None))
+    (warning,), _ = logged(RETENTION, export_root, "warning")
+    assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
+    assert warning == (
+        "Nobody in marts.customer_360_profile has a value in email: the sources deliver none, or the role of connection "
+        "'warehouse' does not see them. The audience 'retention' has an empty column."
+    )
+
+
+def test_a_refused_audience_leaves_the_earlier_one_of_its_date(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"))
+    export(RETENTION, export_root)
+    before = {path.name: path.read_bytes() for path in folder_of(RETENTION, export_root).iterdir()}
+    publish(profile("C1", email=MASKED), profile("C2", email=MASKED))
+    refusal(RETENTION, export_root)
+    assert {path.name: path.read_bytes() for path in folder_of(RETENTION, export_root).iterdir()} == before
+
+
 # The manifest
 
 
@@ -294,15 +464,57 @@ def test_the_task_returns_path_and_manifest(publish: Callable[..., None], export
     assert result == {"path": str(folder / "audience.csv"), **manifest}
 
 
-def test_an_empty_audience_is_a_header_a_count_of_zero_and_a_warning(
-    publish: Callable[..., None], export_root: Path
-) -> None:
+def test_the_log_has_campaign_date_and_customers_as_a_table(publish: Callable[..., None], export_root: Path) -> None:
+    publish(*(profile(f"C{number}") for number in range(1200)))
+    lines, _ = logged(PREMIUM, export_root, "info")
+    assert lines[-1] == (
+        f"{folder_of(PREMIUM, export_root)}/audience.csv\ncampaign  as_of_date  customers\npremium   2026-03-31  1,200"
+    )
+
+
+def test_an_empty_audience_is_a_header_and_a_count_of_zero(publish: Callable[..., None], export_root: Path) -> None:
     publish(profile("C1", eligible_for_retention_campaign=False))
-    with structlog.testing.capture_logs() as logs:
-        result = export(RETENTION, export_root)
+    result = export(RETENTION, export_root)
     assert audience(RETENTION, export_root) == "customer_id,full_name,email,lifetime_value,spend_change_pct\n"
     assert result["row_count"] == 0
-    assert [log["log_level"] for log in logs if "is empty" in log["event"]] == ["warning"]
+
+
+def test_a_warning_says_which_condition_leaves_nobody(publish: Callable[..., None], export_root: Path) -> None:
+    publish(
+        profile("C1", eligible_for_retention_campaign=False),
+        profile("C2", eligible_for_retention_campaign=None),
+        profile("C3", eligible_for_retention_campaign=False, lifetime_value="1.00"),
+    )
+    warnings, result = logged(RETENTION, export_root, "warning")
+    assert warnings == [
+        "The audience 'retention' of 2026-03-31 is empty: no customer meets eligible_for_retention_campaign = true: "
+        "0 of 3"
+    ]
+    assert result["why_empty"] == "no customer meets eligible_for_retention_campaign = true: 0 of 3"
+    assert "why_empty" not in json.loads((folder_of(RETENTION, export_root) / "manifest.json").read_text())
+
+
+def test_or_that_only_all_conditions_together_do(publish: Callable[..., None], export_root: Path) -> None:
+    publish(
+        profile("C1", eligible_for_retention_campaign=False),
+        profile("C2", lifetime_value="49999.99"),
+        profile("C3", lifetime_value="1.00"),
+    )
+    _, result = logged(RETENTION, export_root, "warning")
+    assert result["why_empty"] == (
+        "customers meet each condition, and nobody all of them: eligible_for_retention_campaign = true: 2 of 3; "
+        "lifetime_value >= 50000: 1 of 3"
+    )
+
+
+def test_or_that_the_template_of_the_campaign_does(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"))
+    operator = rendered(
+        RETENTION.model_copy(update={"conditions": (), "template": "exports/_audience.sql"}), export_root
+    )
+    operator.sql = "select customer_id from marts.customer_360_profile where false"
+    result = operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})
+    assert result["why_empty"] == "include/sql/exports/_audience.sql selects nobody"
 
 
 # Exporting a date again

@@ -285,10 +285,10 @@ def csv_text(*values: object) -> str:
         ("  =1+1", "'  =1+1"),
         ("\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\ufeff-1", "'\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\ufeff-1"),
         ("\x00=1", "'\x00=1"),
-        ("＝1+1", "'＝1+1"),
-        ("＋1", "'＋1"),
-        ("－1", "'－1"),
-        ("＠a", "'＠a"),
+        ("\N{FULLWIDTH EQUALS SIGN}1+1", "'\N{FULLWIDTH EQUALS SIGN}1+1"),
+        ("\N{FULLWIDTH PLUS SIGN}1", "'\N{FULLWIDTH PLUS SIGN}1"),
+        ("\N{FULLWIDTH HYPHEN-MINUS}1", "'\N{FULLWIDTH HYPHEN-MINUS}1"),
+        ("\N{FULLWIDTH COMMERCIAL AT}a", "'\N{FULLWIDTH COMMERCIAL AT}a"),
         ("\N{MINUS SIGN}1", "'\N{MINUS SIGN}1"),
         ('=HYPERLINK("http://example.com","Ada")', '"\'=HYPERLINK(""http://example.com"",""Ada"")"'),
         ("-12.50", "'-12.50"),
@@ -421,8 +421,8 @@ def test_where_the_sources_deliver_no_address_at_all_the_export_warns(
     (warning,), _ = logged(RETENTION, export_root, "warning")
     assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
     assert warning == (
-        "Nobody in marts.customer_360_profile has a value in email: the sources deliver none, or the role of connection "
-        "'warehouse' does not see them. The audience 'retention' has an empty column."
+        "Nobody in marts.customer_360_profile has a value in email: the sources deliver none, or the role of "
+        "connection 'warehouse' does not see them. The audience 'retention' has an empty column."
     )
 
 

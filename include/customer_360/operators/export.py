@@ -131,8 +131,8 @@ class ExportAudienceOperator(WarehouseOperator):
                 folder = ObjectStoragePath(self.export_root) / self.campaign.name / f"as_of_date={as_of_date}"
                 write_audience(folder, content, manifest)
         except AirflowException as unwritable:
-            # At each try, where the UI shows it open.
-            self.log.error("%s", unwritable)
+            # At each try, where the UI shows it open; the trace is Airflow's.
+            self.log.error("%s", unwritable)  # noqa: TRY400
             raise
         path = str(folder / AUDIENCE)
         cells = (self.campaign.name, str(as_of_date), f"{len(rows):,}")
@@ -202,7 +202,8 @@ class ExportAudienceOperator(WarehouseOperator):
                 f"The audience {self.campaign.name!r} of {as_of_date} is not exported: {'; '.join(problems)}. Nothing "
                 "was written, and an earlier audience of that date stays. On Snowflake give connection "
                 f"{EXPORT_CONN_ID!r} the role of the exports, which sees personal data, and run "
-                "`make snowflake-setup`; where the values come from the sources, correct them there. Then clear this task."
+                "`make snowflake-setup`; where the values come from the sources, correct them there. Then clear this "
+                "task."
             )
 
     def _why_empty(self, cursor: Any) -> str:  # noqa: ANN401 - DB-API
@@ -259,7 +260,7 @@ class CheckExportRootOperator(BaseOperator):
             with under_export_root(self.export_root, "The audiences of this run could not be written"):
                 probe_export_root(self.export_root)
         except AirflowException as unwritable:
-            self.log.error("%s", unwritable)
+            self.log.error("%s", unwritable)  # noqa: TRY400
             if stays_unwritable(unwritable.__cause__):
                 raise AirflowFailException(str(unwritable)) from unwritable.__cause__
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import datetime
+import errno
 import hashlib
 import io
 import json
@@ -29,7 +30,13 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.sdk.io import attach
 
 from include.customer_360.catalog import MANIFEST, Campaign, load_catalog
-from include.customer_360.operators.export import MASKED, ExportAudienceOperator, audience_csv, write_audience
+from include.customer_360.operators.export import (
+    MASKED,
+    CheckExportRootOperator,
+    ExportAudienceOperator,
+    audience_csv,
+    write_audience,
+)
 from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
 
 CAMPAIGNS = load_catalog().campaigns
@@ -781,6 +788,76 @@ def test_a_root_of_an_unknown_kind_is_named(publish: Callable[..., None]) -> Non
     publish(profile("C1"))
     with pytest.raises(AirflowException, match=r"under the export root 'nowhere://audiences': .*Correct EXPORT_ROOT"):
         export(RETENTION, "nowhere://audiences")
+
+
+def test_each_try_that_cannot_write_logs_its_reason(publish: Callable[..., None], tmp_path: Path) -> None:
+    publish(profile("C1"))
+    (tmp_path / "file").write_bytes(b"")
+    (line,), _ = logged(RETENTION, tmp_path / "file", "error")
+    assert line.startswith(f"The audience 'retention' cannot be written under the export root '{tmp_path}/file': ")
+    assert "Not a directory" in line
+    assert line.endswith("Correct EXPORT_ROOT or the rights on it, then clear this task.")
+
+
+# Whether the export root can be written, before anything is built
+
+
+def check(export_root: object, run_type: str = "scheduled") -> None:
+    operator = CheckExportRootOperator(task_id="check_export_root", export_root=str(export_root))
+    operator.execute({"dag_run": SimpleNamespace(run_type=run_type)})
+
+
+def test_a_root_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
+    check(tmp_path / "data" / "exports")
+    assert file_names(tmp_path / "data" / "exports") == []
+
+
+def test_a_bucket_that_can_be_written_is_left_as_it_was() -> None:
+    storage = attach("memory", fs=fsspec.filesystem("memory")).fs
+    check("memory://audiences/of/customers")
+    assert storage.find("/audiences") == []
+
+
+def test_a_root_that_cannot_be_written_ends_the_run_at_once_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with structlog.testing.capture_logs() as logs, pytest.raises(AirflowFailException) as refused:
+        check(tmp_path / "file" / "exports")
+    assert str(refused.value) == (
+        f"The audiences of this run cannot be written under the export root '{tmp_path}/file/exports': [Errno 20] Not "
+        f"a directory: '{tmp_path}/file/exports'. Correct EXPORT_ROOT or the rights on it, then start a new run."
+    )
+    said = [str(log.get("positional_args")) for log in logs if log["log_level"] == "error"]
+    assert any("Not a directory" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("export_root", "reason"),
+    [
+        ("nowhere://audiences", "Unsupported filesystem: 'nowhere'"),
+        ("s3://bucket/audiences", "Install s3fs"),
+        ("/proc/exports", "No such file|Permission|not permitted"),
+    ],
+    ids=["unknown scheme", "missing provider", "forbidden"],
+)
+def test_what_another_try_cannot_cure_is_not_tried_again(export_root: str, reason: str) -> None:
+    with pytest.raises(AirflowFailException, match=reason):
+        check(export_root)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.ETIMEDOUT])
+def test_what_another_try_may_cure_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(_: ObjectStoragePath, __: bytes) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(ObjectStoragePath, "write_bytes", fail)
+    with pytest.raises(AirflowException, match=os.strerror(number)) as error:
+        check(tmp_path)
+    assert not isinstance(error.value, AirflowFailException)
+
+
+def test_a_backfill_needs_no_export_root(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    check(tmp_path / "file" / "exports", run_type="backfill")
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ class ExportAudienceOperator(WarehouseOperator):
             "sha256": hashlib.sha256(content).hexdigest(),
         }
         try:
-            with under_export_root(self.export_root, f"The audience {self.campaign.name!r} cannot be written"):
+            with under_export_root(self.export_root, f"The audience {self.campaign.name!r}", "clear this task"):
                 folder = ObjectStoragePath(self.export_root) / self.campaign.name / f"as_of_date={as_of_date}"
                 write_audience(folder, content, manifest)
         except AirflowException as unwritable:
@@ -257,7 +257,7 @@ class CheckExportRootOperator(BaseOperator):
             self.log.info("A backfill: whether %s can be written is not looked at.", self.export_root)
             return
         try:
-            with under_export_root(self.export_root, "The audiences of this run could not be written"):
+            with under_export_root(self.export_root, "The audiences of this run", "start a new run"):
                 probe_export_root(self.export_root)
         except AirflowException as unwritable:
             self.log.error("%s", unwritable)  # noqa: TRY400
@@ -282,8 +282,8 @@ def probe_export_root(export_root: str) -> None:
 
 
 @contextmanager
-def under_export_root(export_root: str, what: str) -> Iterator[None]:
-    """Name what could not be done, where, why and the next step, whatever a path raises within.
+def under_export_root(export_root: str, what: str, then: str) -> Iterator[None]:
+    """Name what cannot be written, where, why and the next step, whatever a path raises within.
 
     :raises AirflowException: raised from the path's own exception.
     """
@@ -296,8 +296,8 @@ def under_export_root(export_root: str, what: str) -> Iterator[None]:
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise AirflowException(
-            f"{what} under the export root {export_root!r}: {reason}. Correct EXPORT_ROOT or the rights on it, then "
-            "clear this task."
+            f"{what} cannot be written under the export root {export_root!r}: {reason}. Correct EXPORT_ROOT or the "
+            f"rights on it, then {then}."
         ) from error
 
 

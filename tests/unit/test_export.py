@@ -37,7 +37,9 @@ from include.customer_360.operators.export import (
     audience_csv,
     write_audience,
 )
-from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
+from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES, Settings
+from local.sample import needs_sample
+from local.sources import WarehouseError
 
 CAMPAIGNS = load_catalog().campaigns
 NAMED = {campaign.name: campaign for campaign in CAMPAIGNS}
@@ -436,17 +438,18 @@ def test_where_the_sources_deliver_no_address_at_all_the_export_warns(
 def test_a_refused_audience_leaves_the_earlier_one_of_its_date(publish: Callable[..., None], export_root: Path) -> None:
     publish(profile("C1"))
     export(RETENTION, export_root)
-    before = {path.name: path.read_bytes() for path in folder_of(RETENTION, export_root).iterdir()}
+    before = files_of(folder_of(RETENTION, export_root))
     publish(profile("C1", email=MASKED), profile("C2", email=MASKED))
     refusal(RETENTION, export_root)
-    assert {path.name: path.read_bytes() for path in folder_of(RETENTION, export_root).iterdir()} == before
+    assert files_of(folder_of(RETENTION, export_root)) == before
 
 
 # The manifest
 
 
-def test_the_manifest_describes_the_audience(publish: Callable[..., None], export_root: Path) -> None:
+def test_the_manifest_describes_the_audience(publish: Callable[..., None], warehouse: Path, export_root: Path) -> None:
     publish(profile("C1"), profile("C2"))
+    become(warehouse, "w-1")
     export(RETENTION, export_root, run_id="manual__7")
     folder = folder_of(RETENTION, export_root)
     expected = {
@@ -457,6 +460,7 @@ def test_the_manifest_describes_the_audience(publish: Callable[..., None], expor
         "owner": "lifecycle-marketing",
         "row_count": 2,
         "sha256": hashlib.sha256((folder / "audience.csv").read_bytes()).hexdigest(),
+        "warehouse_id": "w-1",
     }
     text = (folder / "manifest.json").read_text(encoding="utf-8")
     assert json.loads(text) == expected
@@ -555,6 +559,103 @@ def test_another_date_has_a_folder_of_its_own(publish: Callable[..., None], expo
     export(RETENTION, export_root, as_of_date="2026-04-01")
     assert exported_ids(RETENTION, export_root) == ["C1"]
     assert (folder_of(RETENTION, export_root, "2026-04-01") / "manifest.json").is_file()
+
+
+# Which warehouse they are of
+
+
+def become(file: Path, warehouse_id: str) -> None:
+    """Give the warehouse this id, as a run does that finds none."""
+    with duckdb.connect(str(file)) as connection:
+        connection.execute("create schema if not exists ops")
+        connection.execute("create or replace table ops.warehouse (warehouse_id varchar, made_at timestamp)")
+        connection.execute("insert into ops.warehouse values (?, timestamp '2026-03-01')", [warehouse_id])
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_audience_of_another_warehouse_is_left(
+    publish: Callable[..., None], warehouse: Path, export_root: Path
+) -> None:
+    publish(profile("C1"))
+    become(warehouse, "w-1")
+    export(RETENTION, export_root)
+    folder = folder_of(RETENTION, export_root)
+    before = files_of(folder)
+    publish(profile("C2"))
+    become(warehouse, "w-2")
+    assert refusal(RETENTION, export_root) == (
+        f"{folder}/manifest.json is of warehouse 'w-1', and this warehouse is 'w-2': the audience 'retention' is not "
+        "exported, and that one stays. Where both should be one, for example after a warehouse was made anew, move "
+        f"{folder} away; otherwise name another EXPORT_ROOT. Then clear this task."
+    )
+    assert files_of(folder) == before
+
+    export(ONBOARDING, export_root)
+    publish(profile("C2", as_of_date="2026-04-01"))
+    export(RETENTION, export_root, as_of_date="2026-04-01")
+    assert exported_ids(ONBOARDING, export_root) == ["C2"]
+
+
+def test_an_audience_of_a_version_without_ids_is_replaced_with_a_word(
+    publish: Callable[..., None], warehouse: Path, export_root: Path
+) -> None:
+    folder = folder_of(RETENTION, export_root)
+    write_audience(ObjectStoragePath(str(folder)), OLD, manifest_of(OLD))
+    publish(profile("C2"))
+    become(warehouse, "w-2")
+    lines, result = logged(RETENTION, export_root, "info")
+    assert f"{folder}/manifest.json says nothing of its warehouse, as before there were ids: it is replaced." in lines
+    assert result["warehouse_id"] == "w-2"
+    assert json.loads((folder / "manifest.json").read_text())["warehouse_id"] == "w-2"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"warehouse_id": nul', b"\xff"])
+def test_what_is_no_manifest_is_replaced_with_a_word(
+    publish: Callable[..., None], warehouse: Path, export_root: Path, content: bytes
+) -> None:
+    folder = folder_of(RETENTION, export_root)
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_bytes(content)
+    publish(profile("C2"))
+    become(warehouse, "w-2")
+    lines, _ = logged(RETENTION, export_root, "info")
+    assert any("says nothing of its warehouse" in line for line in lines)
+    assert json.loads((folder / "manifest.json").read_text())["warehouse_id"] == "w-2"
+
+
+def test_a_warehouse_without_an_id_exports_but_replaces_no_audience_of_one_that_has_it(
+    publish: Callable[..., None], warehouse: Path, export_root: Path
+) -> None:
+    publish(profile("C1"))
+    assert export(RETENTION, export_root)["warehouse_id"] is None
+    become(warehouse, "w-1")
+    assert export(RETENTION, export_root)["warehouse_id"] == "w-1"
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("drop table ops.warehouse")
+    message = refusal(RETENTION, export_root)
+    assert "is of warehouse 'w-1', and this warehouse is without an id that this export can read" in message
+    assert "Run customer_360_refresh, which gives the warehouse an id" in message
+
+
+def test_the_sample_stays_out_of_the_way_of_what_the_exports_would_refuse_to_replace(
+    publish: Callable[..., None], warehouse: Path, export_root: Path, tmp_path: Path
+) -> None:
+    publish(profile("C1"))
+    become(warehouse, "w-1")
+    export(RETENTION, export_root)
+    second = {"warehouse_file": tmp_path / "second.duckdb", "sample": True, "as_of_date": AS_OF_DATE}
+    manifest = folder_of(RETENTION, export_root) / "manifest.json"
+    with pytest.raises(WarehouseError, match=re.escape(f"holds audiences of another warehouse ({manifest})")) as error:
+        needs_sample(Settings(_env_file=None, export_root=str(export_root), **second), tmp_path / "home")
+    named = re.search(r"EXPORT_ROOT=(\S+)\.$", str(error.value))[1]
+    assert needs_sample(Settings(_env_file=None, export_root=named, **second), tmp_path / "home")
+
+    become(warehouse, "w-2")
+    assert str(manifest) in refusal(RETENTION, export_root)
+    assert export(RETENTION, named)["warehouse_id"] == "w-2"
 
 
 # Writes that do not reach their end
@@ -826,8 +927,7 @@ def test_a_root_that_cannot_be_written_ends_the_run_at_once_with_the_reason(tmp_
         f"The audiences of this run cannot be written under the export root '{tmp_path}/file/exports': [Errno 20] Not "
         f"a directory: '{tmp_path}/file/exports'. Correct EXPORT_ROOT or the rights on it, then start a new run."
     )
-    said = [str(log.get("positional_args")) for log in logs if log["log_level"] == "error"]
-    assert any("Not a directory" in line for line in said)
+    assert any("Not a directory" in str(log) for log in logs if log["log_level"] == "error")
 
 
 @pytest.mark.parametrize(

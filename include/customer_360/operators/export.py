@@ -68,12 +68,14 @@ class Audience:
     :param as_of_date: of the published marts.
     :param columns: in lower case.
     :param rows: one per customer, in the order of the columns.
+    :param warehouse_id: of the warehouse it was read from, as ops.warehouse has it; None where there is none yet.
     :param why_empty: which condition leaves nobody, for people; empty when there is somebody.
     """
 
     as_of_date: datetime.date
     columns: list[str]
     rows: list[tuple[Any, ...]]
+    warehouse_id: str | None
     why_empty: str = ""
 
 
@@ -91,7 +93,8 @@ class ExportAudienceOperator(WarehouseOperator):
     :param as_of_date: YYYY-MM-DD, or empty for the date that is published (templated).
     :raises AirflowSkipException: when the published marts are newer than as_of_date.
     :raises AirflowFailException: when there are no published marts of as_of_date; a retry would not help.
-    :raises AudienceRefused: when it has masked values, or addresses that are none.
+    :raises AudienceRefused: when it has masked values, or addresses that are none, or would replace the audience of
+        another warehouse.
     :raises AirflowException: when the export root cannot be written, or the marts are published anew while read.
     """
 
@@ -125,10 +128,12 @@ class ExportAudienceOperator(WarehouseOperator):
             "row_count": len(rows),
             "columns": audience.columns,
             "sha256": hashlib.sha256(content).hexdigest(),
+            "warehouse_id": audience.warehouse_id,
         }
         try:
             with under_export_root(self.export_root, f"The audience {self.campaign.name!r}", "clear this task"):
                 folder = ObjectStoragePath(self.export_root) / self.campaign.name / f"as_of_date={as_of_date}"
+                self._refuse_to_replace_anothers(folder / MANIFEST, audience.warehouse_id)
                 write_audience(folder, content, manifest)
         except AirflowException as unwritable:
             # At each try, where the UI shows it open; the trace is Airflow's.
@@ -171,10 +176,37 @@ class ExportAudienceOperator(WarehouseOperator):
             rows = cursor.fetchall()
             self._refuse_what_is_not_theirs(cursor, published, columns, rows)
             why_empty = "" if rows else self._why_empty(cursor)
+            warehouse_id = warehouse_id_of(cursor)
             # Snowflake lets a publication in between two statements.
             if self._published_as_of_date(cursor, requested) != published:
                 raise AirflowException(f"{PROFILE} was published anew while it was read: clear this task.")
-        return Audience(published, columns, rows, why_empty)
+        return Audience(published, columns, rows, warehouse_id, why_empty)
+
+    def _refuse_to_replace_anothers(self, manifest: ObjectStoragePath, warehouse_id: str | None) -> None:
+        """Raise AudienceRefused when this manifest, of an earlier export, is that of another warehouse."""
+        if not manifest.exists():
+            return
+        try:
+            earlier = json.loads(manifest.read_text(encoding="utf-8"))
+        except ValueError:
+            earlier = None
+        theirs = earlier.get("warehouse_id") if isinstance(earlier, dict) else None
+        if theirs is None:
+            self.log.info("%s says nothing of its warehouse, as before there were ids: it is replaced.", manifest)
+        elif theirs != warehouse_id:
+            ours = repr(warehouse_id) if warehouse_id else "without an id that this export can read"
+            first_step = (
+                "Where both should be one"
+                if warehouse_id
+                else "Run customer_360_refresh, which gives the warehouse an id (on Snowflake `make snowflake-setup` "
+                "lets the exports read it). Where the id is another one then"
+            )
+            raise AudienceRefused(
+                f"{manifest} is of warehouse {theirs!r}, and this warehouse is {ours}: the audience "
+                f"{self.campaign.name!r} is not exported, and that one stays. {first_step}, for example after a "
+                f"warehouse was made anew, move {manifest.parent} away; otherwise name another EXPORT_ROOT. Then clear "
+                "this task."
+            )
 
     def _refuse_what_is_not_theirs(
         self,
@@ -232,6 +264,19 @@ class ExportAudienceOperator(WarehouseOperator):
             found = " and ".join(map(str, dates)) or "no customer"
             raise AirflowFailException(f"{wanted} needs {PROFILE} of one date, but it holds {found}: {next_step}")
         return dates[0]
+
+
+def warehouse_id_of(cursor: Any) -> str | None:  # noqa: ANN401 - DB-API
+    """Return the id of the warehouse; None before a run has given it one, or when the role does not see it."""
+    cursor.execute(
+        "select count(*) from information_schema.tables "
+        "where lower(table_schema) = 'ops' and lower(table_name) = 'warehouse'"
+    )
+    if cursor.fetchone()[0] == 0:
+        return None
+    cursor.execute("select warehouse_id from ops.warehouse order by made_at, warehouse_id")
+    found = cursor.fetchall()
+    return found[0][0] if found else None
 
 
 class CheckExportRootOperator(BaseOperator):
@@ -393,7 +438,7 @@ def write_audience(folder: ObjectStoragePath, content: bytes, manifest: dict[str
     new_manifest = folder / f".{MANIFEST}.{attempt}{TEMPORARY}"
     new_audience.write_bytes(content)
     new_manifest.write_bytes((json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
-    if manifest_path.exists() and manifest["sha256"] not in manifest_path.read_text(encoding="utf-8"):
+    if manifest_path.exists() and manifest["sha256"].encode() not in manifest_path.read_bytes():
         manifest_path.unlink()
     new_audience.move(audience_path)
     new_manifest.move(manifest_path)

@@ -12,7 +12,10 @@ from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLAT
 
 # What models/columns.md says of a column, by docs block.
 COLUMNS = {
-    "reject_reason": "date out of range (before {calendar_first_day} or after {calendar_last_day})",
+    "reject_reason": (
+        "amount above limit ({largest_transaction_amount} dollars), date missing, date not a date, "
+        "date out of range (before {calendar_first_day} or after {calendar_last_day})"
+    ),
     "spend_last_90_days": (
         "of the {spend_window_days} days that end with as_of_date: transaction_date in "
         "(as_of_date - {spend_window_days}, as_of_date]"

@@ -113,7 +113,7 @@ def build_warehouse(folder: Path) -> Path:
             [(customer, opened, "2025-01-01 08:00:00") for customer, opened in CUSTOMERS],
         )
         connection.executemany(
-            "insert into raw.transactions values (?, ?, ?, ?, 'Shop', ?, 'Online', ?, '2026-03-21 01:00:00')",
+            "insert into raw.transactions values (?, ?, ?, ?, 'Shop', ?, 'Online', ?, '2026-03-21 01:00:00', null)",
             [
                 (f"TXN{number:02}", customer, date, amount, category, status)
                 for number, (customer, date, amount, category, status) in enumerate(TRANSACTIONS)

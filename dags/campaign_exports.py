@@ -12,6 +12,7 @@ from airflow.sdk import DAG, Param, PartitionedAssetTimetable
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import load_catalog
+from include.customer_360.failures import keep_reason
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.settings import SQL_TEMPLATES, load_settings
 
@@ -35,10 +36,10 @@ Its owner, the team named on the task, waits for the file; the other campaigns a
 - *The published marts are of X, older than Y*. The run asks for a date that was never published.
   Run `customer_360_refresh` for Y; it starts this export.
 - *needs marts.customer_360_profile*. Nothing was ever published here, or not by `customer_360_refresh`. Run it.
-- *database does not exist*. Connection `warehouse` names a file that is not there. Correct the connection, or run
-  `customer_360_refresh`, which makes the file; then clear the task.
-- *Could not set lock on file*. Something outside pool `warehouse` has the DuckDB file open. The task retries twice;
-  close the other program and clear the task when that was not enough.
+- *The warehouse ... is not there*, *is damaged*. Connection `warehouse` names a DuckDB file that is missing or cannot
+  be read. Put it back, or restore a backup as docs/backup.md says; then clear the task.
+- *The warehouse ... is in use by ...*. That program, outside pool `warehouse`, has the DuckDB file open. Each of three
+  tries waits as long as `WAREHOUSE_LOCK_WAIT` says; close it and clear the task when that was not enough.
 - *cannot be written under the export root*. The folder or bucket is missing, full or forbidden, or the bucket's
   provider is not installed. Correct `EXPORT_ROOT` or the rights on it, then clear the task.
 - *was published anew while it was read*. The task retries by itself.
@@ -49,6 +50,10 @@ Its owner, the team named on the task, waits for the file; the other campaigns a
 
 A killed task leaves hidden `.tmp` files beside the previous audience; the next export of that date removes them.
 """
+
+settings = load_settings()
+# What a task may take does not count the time it waits for a DuckDB file that another program has open.
+LOCK_WAIT = timedelta(seconds=settings.warehouse_lock_wait if settings.warehouse == "duckdb" else 0)
 
 with DAG(
     dag_id="campaign_exports",
@@ -71,15 +76,16 @@ with DAG(
     default_args={
         "retries": 2,
         "retry_delay": timedelta(minutes=2),
-        "execution_timeout": timedelta(minutes=15),
+        "execution_timeout": timedelta(minutes=15) + LOCK_WAIT,
+        "on_failure_callback": keep_reason,
+        "on_skipped_callback": keep_reason,
     },
 ):
-    export_root = load_settings().export_root
     for campaign in load_catalog().campaigns:
         ExportAudienceOperator(
             task_id=f"export_{campaign.name}",
             campaign=campaign,
-            export_root=export_root,
+            export_root=settings.export_root,
             as_of_date="{{ macros.customer_360.requested_as_of_date(dag_run, params) }}",
             owner=campaign.owner,
             doc_md=campaign.description,

@@ -66,7 +66,7 @@ def print_summary(
         return
     # Not connected to directly: DuckDB could not tell a file raw.duckdb from the schema raw.
     with closing(connect_beside(settings.warehouse_file, settings.warehouse_memory)) as connection:
-        attach_warehouse(connection, settings.warehouse_file)
+        attach_warehouse(connection, settings.warehouse_file, settings.warehouse_lock_wait, read_only=True)
         connection.execute("use warehouse")
         print_sources(console, connection)
         print_marts(console, connection, run_id, dbt_seconds)

@@ -168,7 +168,7 @@ def of_operators(run: Run, catalog: Catalog, edition: str = ENTERPRISE) -> dict[
 
     :param edition: STANDARD or ENTERPRISE.
     """
-    settings = {"run_schema": run.run_schema, "as_of_date": run.as_of_date}
+    settings: dict[str, Any] = {"run_schema": run.run_schema, "as_of_date": run.as_of_date}
     drift = {measure: limits for mart in catalog.marts for measure, limits in mart.drift.items()}
     marts = [mart.name for mart in catalog.marts]
     with _on_snowflake(edition), DAG("statements", schedule=None, template_searchpath=TEMPLATE_FOLDERS):

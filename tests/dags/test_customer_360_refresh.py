@@ -117,6 +117,30 @@ def test_the_form_asks_for_a_date_and_takes_none(dag: DAG) -> None:
     assert dag.params["full_refresh"] is False
 
 
+@pytest.mark.parametrize(
+    ("setting", "hour", "timeout"),
+    [
+        ("", datetime.time(5), timedelta(hours=7)),
+        ("08:30", datetime.time(8, 30), timedelta(hours=10, minutes=30)),
+        ("02:30", datetime.time(2, 30), timedelta(hours=5)),
+        ("never", None, timedelta(hours=5)),
+    ],
+)
+def test_waiting_for_the_sources_does_not_take_from_the_time_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, setting: str, hour: datetime.time | None, timeout: timedelta
+) -> None:
+    monkeypatch.setenv("SOURCES_WAIT_UNTIL", setting)
+    monkeypatch.setenv("SOURCES_LOOK_EVERY", "15")
+    dag = DagBag(DAGS / "customer_360_refresh.py").dags["customer_360_refresh"]
+    sources = dag.get_task("validate_sources")
+    assert (sources.wait_until, sources.look_every, dag.dagrun_timeout) == (hour, timedelta(minutes=15), timeout)
+
+
+def test_sources_that_are_late_are_accepted_when_the_form_says_so(dag: DAG) -> None:
+    assert dag.params["accept_sources"] is False
+    assert dag.get_task("validate_sources").freshness_severity == "{{ 'warn' if params.accept_sources else 'late' }}"
+
+
 def groups_of(dag: DAG) -> set[str]:
     return {group_id.rsplit(".", 1)[-1] for group_id in dag.task_group_dict}
 

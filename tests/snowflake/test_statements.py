@@ -165,12 +165,16 @@ KEYS: dict[frozenset[str], list[set[str]]] = {
         CURRENT_CUSTOMERS,
     ],
     frozenset({"transaction_id"}): [LATEST_INGESTED],
+    # Of one mart.
+    frozenset({"as_of_date"}): [{"published_at", "dag_run_id"}],
     frozenset(): [
         {"arrival_day"},
         {"customer_id"},
         {"transaction_id"},
         {"customer_id", "month"},
         {"published_at", "dag_run_id"},
+        # Of one mart's publications, one per date.
+        {"as_of_date"},
         {"dag_run_id", "mart", "check_name"},
     ],
 }

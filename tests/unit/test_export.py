@@ -519,7 +519,7 @@ def test_a_date_that_is_none_is_refused(publish: Callable[..., None], export_roo
 
 
 def test_a_missing_warehouse_is_named_and_not_created(warehouse: Path, export_root: Path) -> None:
-    with pytest.raises(duckdb.IOException, match=r"warehouse\.duckdb.* database does not exist"):
+    with pytest.raises(AirflowFailException, match=r"The warehouse .*warehouse\.duckdb is not there"):
         export(RETENTION, export_root)
     assert not warehouse.exists()
 

@@ -60,6 +60,12 @@ def test_the_nodes_of_a_build_that_never_started_are_no_news(run: DagRunView) ->
     assert list(run.news()) == [("validate_sources", "failed", 0.5)]
 
 
+def test_whether_a_later_run_will_follow_is_no_news(run: DagRunView) -> None:
+    run.tasks = [task("run_again", "skipped", "RunAgainOperator"), task("run_again", "success", "RunAgainOperator")]
+
+    assert list(run.news()) == []
+
+
 def test_each_attempt_that_will_be_followed_by_another_is_news(run: DagRunView) -> None:
     run.tasks = [task("publish", "up_for_retry", duration=1.0)]
     first, again = list(run.news()), list(run.news())

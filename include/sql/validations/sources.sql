@@ -1,6 +1,5 @@
-{#- Are there sources, and are they fresh? -#}
-{% from 'validations/checks.jinja' import as_of with context -%}
-{% set oldest_days = 3 -%}
+{#- Are there sources, and are those of as_of_date there? -#}
+{% import 'validations/sources_ready.jinja' as ready with context -%}
 
 with customers as (
 
@@ -8,14 +7,19 @@ with customers as (
 
 ),
 
+-- Snowflake has all of these in the table's metadata.
 transactions as (
 
     select
         count(*) as row_count,
-        max(case when transaction_date <= {{ as_of }} then transaction_date end) as latest_date
+        min(transaction_date) as first_date,
+        max(transaction_date) as last_date,
+        max(ingested_at) as last_arrival
     from raw.transactions
 
 ),
+
+{{ ready.profile() }},
 
 final as (
 
@@ -34,17 +38,7 @@ final as (
         'at least 1 row' as expected,
         row_count > 0 as passed
     from transactions
-    union all
-    select
-        'sources_transactions_fresh' as check_name,
-        '{{ freshness_severity }}' as severity,
-        coalesce(
-            datediff('day', latest_date, {{ as_of }}) || ' days: latest transaction_date is ' || latest_date,
-            'no transaction on or before {{ as_of_date }}'
-        ) as observed,
-        'at most {{ oldest_days }} days older than {{ as_of_date }}' as expected,
-        coalesce(datediff('day', latest_date, {{ as_of }}) <= {{ oldest_days }}, false) as passed
-    from transactions
+    {{ ready.checks() }}
 
 )
 

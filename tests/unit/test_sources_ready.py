@@ -52,8 +52,8 @@ def days_before(date: str, count: int) -> list[datetime.date]:
 def deliver(connection: duckdb.DuckDBPyConnection, rows: Mapping[datetime.date, int]) -> None:
     """Put so many transactions of each day into raw, which arrived at two in the night after."""
     connection.execute(
-        "insert into raw.transactions (transaction_id, customer_id, transaction_date, ingested_at) "
-        "select day || '/' || number, 'C1', day, day + interval 26 hours from "
+        "insert into raw.transactions (transaction_id, customer_id, transaction_date, status, ingested_at) "
+        "select day || '/' || number, 'C1', day, 'approved', day + interval 26 hours from "
         "(select unnest(?) as day, unnest(?) as row_count), range(row_count) as numbers (number)",
         [list(rows), list(rows.values())],
     )

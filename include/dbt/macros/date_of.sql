@@ -18,7 +18,7 @@
         order or form of a date: what it means would be a guess, and not the same one on both engines. -#}
     {%- set day = '[0-9]{4}-[0-9]{2}-[0-9]{2}' -%}
     {%- set time = '[ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?' -%}
-    {%- set zone = ' ?(Z|[+-][0-9]{2}(:?[0-9]{2})?)' -%}
+    {%- set zone = ' ?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)' -%}
     case
             when {{ matches(text, '[[:space:]]*' ~ day ~ '(' ~ time ~ ')?[[:space:]]*') }}
                 then try_cast(substr({{ trimmed(text) }}, 1, 10) as date)

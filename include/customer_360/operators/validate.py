@@ -245,6 +245,7 @@ class ValidateSourcesOperator(ValidateOperator):
         self.wait_until = wait_until
         self.look_every = look_every
         self.has_waited = False
+        self.late: set[str] = set()
         self.ops_tables = "publish/ops_tables.sql"
 
     def prepare(self, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
@@ -286,7 +287,8 @@ class ValidateSourcesOperator(ValidateOperator):
 
     def _run_checks(self, cursor: Any) -> list[SQLCheckResult]:  # noqa: ANN401 - DB-API
         checks = super()._run_checks(cursor)
-        if not any(check.severity == LATE for check in checks):
+        self.late = {check.name for check in checks if check.severity == LATE}
+        if not self.late:
             return checks
         severity = "warn" if loaded_by_hand(cursor) else "error"
         return [replace(check, severity=severity) if check.severity == LATE else check for check in checks]
@@ -294,11 +296,12 @@ class ValidateSourcesOperator(ValidateOperator):
     def _what_failed(self, failed: list[SQLCheckResult]) -> str:
         checks = "\n".join(f"- {check.name}: observed {check.actual}; expected {check.expected}" for check in failed)
         waited = f", though the run waited until {self.wait_until:%H:%M} in New York" if self.has_waited else ""
+        none_missing = " Where nothing is missing, start one with accept_sources."
         return (
             f"The sources of {self.as_of_date} are not ready{waited}; nothing is built. {len(failed)} of "
             f"{len(self.check_results)} checks failed:\n{checks}\n"
-            f"Ask for what is missing, then clear this task, or start a new run for as_of_date {self.as_of_date}. "
-            "Where nothing is missing, start one with accept_sources."
+            "Ask for what is missing or wrong, then clear this task, or start a new run for as_of_date "
+            f"{self.as_of_date}.{none_missing if self.late & {check.name for check in failed} else ''}"
         )
 
 

@@ -137,7 +137,7 @@ NOT_OURS = {
 # dbt quotes the relations and columns that it read from the catalog, in the catalog's upper case.
 QUOTED_BY_DBT = (
     r'describe table "',
-    r'truncate table "\w+"."CORE"."MERCHANT_CATEGORIES"',
+    r'truncate table "\w+"."CORE"."(MERCHANT_CATEGORIES|TRANSACTION_STATUSES)"',
     r'create or replace temporary table "\w+"."CORE"."CUSTOMERS_SNAPSHOT__dbt_tmp"',
     r"select \* from \( with snapshot_query as \(",
     r'merge into "\w+"."CORE"."CUSTOMERS_SNAPSHOT"',

@@ -3,7 +3,7 @@
 -- takes ten thousand of the largest, so that the fact is only read where somebody has raised the limit. What is found is said
 -- as an error, which the log shows: of rows that a test returns dbt says only how many they are.
 {% set largest_sum = 10000000000 %}
-{% set limit_raised = var('largest_transaction_amount') > 1000000 %}
+{% set limit_raised = var('largest_transaction_amount') | float > 1000000 %}
 
 {% set customers -%}
     select
@@ -34,7 +34,7 @@
 {% endfor %}
 {% do said.append(
     'customer ' ~ customer_id ~ ': ' ~ row_count ~ ' approved transactions of ' ~ amount ~ ' dollars, the largest '
-    ~ rows | join(', ') ~ (', ...' if row_count > 5 else '')
+    ~ rows | join(', ') ~ (' and more' if row_count > 5 else '')
 ) %}
 {% endfor %}
 {% if said %}

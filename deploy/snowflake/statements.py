@@ -111,6 +111,8 @@ class RecordingCursor:
             return [("SELECT", READER), ("SELECT", EXPORTER)]
         if statement.startswith("select table_name, table_type"):
             return [(PROFILE.upper(), "BASE TABLE"), ("A_VIEW", "VIEW")]
+        if statement.startswith("select count(*), count(case"):
+            return [(1,) * (1 + statement.count("case when"))]
         if statement.startswith("select distinct as_of_date"):
             return [(as_of_date,)]
         if statement.startswith("select results.run_schema"):
@@ -153,6 +155,8 @@ def executed(operator: WarehouseOperator, run: Run) -> list[str]:
     operator.render_template_fields({"run_id": "run_1", "macros": SimpleNamespace(datetime=datetime.datetime)})
     if isinstance(operator, ExportAudienceOperator):
         operator._read_audience(None)
+        # Of an empty audience; this one is not.
+        operator._why_empty(cursor)
     else:
         partitions = SimpleNamespace(add_partitions=lambda key: None)
         kept = ["run_1", "metric_customer_ltv", run.as_of_date, run.run_schema, "check", "error", "1", "1", True]

@@ -13,6 +13,7 @@ from rich.console import Console
 from include.customer_360.settings import Settings
 from local.summary import print_summary
 
+WHY_EMPTY = "no customer meets recency_status = 'Inactive (90+ days)': 0 of 50,000"
 DAY = datetime.date(2026, 3, 31)
 
 WAREHOUSE = """
@@ -59,7 +60,10 @@ def summary(tmp_path: Path) -> list[str]:
         for statement in WAREHOUSE.split(";"):
             connection.execute(statement)
     output = io.StringIO()
-    audiences = [{"campaign": "retention", "row_count": 1234, "path": "/out/retention/audience.csv"}]
+    audiences = [
+        {"campaign": "retention", "row_count": 1234, "path": "/out/retention/audience.csv"},
+        {"campaign": "premium", "row_count": 0, "path": "/out/premium/audience.csv", "why_empty": WHY_EMPTY},
+    ]
     print_summary(Console(file=output), settings, DAY, "this", {"metric_customer_ltv": 2.34}, audiences)
     return output.getvalue().splitlines()
 
@@ -97,6 +101,11 @@ def test_unknown_statuses_and_categories_are_shown(summary: list[str]) -> None:
 def test_segments_have_customers_and_averages_over_the_customers_that_have_the_figure(summary: list[str]) -> None:
     assert cells(summary, "Declining") == ["Declining", "2", "2,000.00", "50.00", "-50.00"]
     assert cells(summary, "no transaction yet") == ["no transaction yet", "1", "0.00"]
+
+
+def test_an_empty_audience_is_a_warning_with_its_reason(summary: list[str]) -> None:
+    assert cells(summary, "premium") == ["premium", "0", "/out/premium/audience.csv"]
+    assert f"Warning, audience premium is empty: {WHY_EMPTY}" in summary
 
 
 def test_audiences_and_the_warehouse_are_named_with_their_paths_and_a_query(summary: list[str], tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ MANIFEST := include/dbt/target/manifest.json
 DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o -path include/dbt/logs \) -prune -o \
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
-.PHONY: help refresh up down load new-metric new-campaign snowflake-setup snowflake-doctor load-history test test-fast \
-	test-snowflake lint rooms bench clean
+.PHONY: help refresh up down airflow load backup restore new-metric new-campaign snowflake-setup snowflake-doctor \
+	load-history test test-fast test-snowflake lint rooms bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -32,8 +32,17 @@ up: $(READY) $(MANIFEST) ## Leave Airflow running, with the UI on http://localho
 down: ## Stop the Airflow that `make up` left running
 	@if [[ -x $(PY) ]]; then exec $(PY) -m local.local_airflow down; fi
 
+airflow: $(READY) $(MANIFEST) ## Run Airflow's command line on what `make up` left running: make airflow ARGS="dags list"
+	@exec $(PY) -m local.local_airflow airflow $(ARGS)
+
 load: $(READY) ## Load your own data: make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...
 	@exec $(PY) -m local.load
+
+backup: $(READY) ## Copy the DuckDB file while nobody writes, and read the copy: make backup FILE=backup.duckdb
+	@exec $(PY) -m local.backup backup
+
+restore: $(READY) ## Put a backup in the place of the DuckDB file, which is kept: make restore FILE=backup.duckdb
+	@exec $(PY) -m local.backup restore
 
 new-metric: $(READY) ## Write the files of a new metric, ready to run: make new-metric NAME=weekend_spend
 	@exec $(PY) -m local.scaffold metric
@@ -51,8 +60,9 @@ load-history: $(READY) ## Load a long history into core, in ranges of months: ma
 	@exec $(PY) -m deploy.load_history
 
 test: $(READY) $(MANIFEST) ## Run all tests
-	@$(PY) -m pytest tests -m "not airflow" -n 2 --dist loadgroup --no-loadscope-reorder --durations=10 || failed=$$?; \
-	$(PY) -m pytest tests -m airflow --durations=10 || failed=$$?; \
+	@for part in "not airflow" airflow; do \
+		$(PY) -m pytest tests -m "$$part" -n 2 --dist loadscope --no-loadscope-reorder --durations=10 || failed=$$?; \
+	done; \
 	exit $${failed:-0}
 
 test-fast: $(READY) $(MANIFEST) ## Run the unit tests, the Dags' and one small dbt build: under 3 minutes

@@ -15,7 +15,11 @@ from cosmos.constants import DbtResourceType, ExecutionMode, LoadMode, TestBehav
 from include.customer_360.as_of_date import BUSINESS_TIME_ZONE
 from include.customer_360.catalog import MANIFEST, load_catalog
 from include.customer_360.connection import writer_slots
+from include.customer_360.failures import keep_reason
+from include.customer_360.known_warnings import silence_known_warnings
+from include.customer_360.operators.again import RunAgainOperator
 from include.customer_360.operators.build import before_dbt_build
+from include.customer_360.operators.export import CheckExportRootOperator
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.operators.validate import (
     KeepValidationResultsOperator,
@@ -34,37 +38,60 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 
 - **When**: 3 AM New York, for the day before. The partition key is the `as_of_date`. A manual run takes it from the
   form; empty means yesterday in New York. Backfill:
-  `airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01` builds March.
+  `airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01` builds 1 to 31
+  March: the range ends at midnight, before the 3 AM of its last day. Against `make up`: `make airflow ARGS="backfill
+  create ..."`.
 - **Where**: the marts are built and checked in `marts_run_<date>_<run>`; readers see `marts` only. A failed run leaves
   `marts` as it was and its own schema for inspection. A run for an older date than the published one writes history
   and publishes nothing (`publish` is skipped).
 - **Again**: a rerun of a date gives the same rows. After a failure start a new run for the same `as_of_date` instead of
-  clearing tasks of `dbt_build`.
+  clearing tasks of `dbt_build`. When nothing but connections failed, **run_again** does so, with the same form, twice
+  at most; the runs' notes say which takes the place of which. To stop a night, mark its run as failed, not a task.
 
 ### When it fails
 
-- **validate_sources**: the sources are empty or too old. See the table in the log. Ask for the missing delivery, then
-  start a new run. *... Airflow connection 'warehouse' ...*: it is missing, lacks something, or is not of the type that
-  `WAREHOUSE` asks for; the log names all of it.
+The note of the run names the task and the reason; the task's log ends with it.
+
+- **check_export_root**: *cannot be written under the export root* says why: the folder is missing, full or forbidden,
+  or the bucket's provider or connection is not there. Nothing was built. Correct `EXPORT_ROOT` or the rights on it,
+  then start a new run. A backfill does not look.
+- **validate_sources** is *deferred*: the transactions of the date are not there yet, or a tenth of them. It looks again
+  every 10 minutes (`SOURCES_LOOK_EVERY`), one line a look in its log, without a worker, until 5 AM New York
+  (`SOURCES_WAIT_UNTIL`). When they come, the run goes on by itself.
+- **validate_sources** failed: *The sources of ... are not ready* says what is missing, how much that weekday usually
+  has, and the latest day and arrival that are there. Ask for the missing delivery, then clear the task, or start a
+  new run. Where nothing is missing, for a day on which nobody paid, start one with *Accept sources*; a day like that
+  which returns every year belongs into `bank_holidays` (dbt_project.yml), as do the limits.
+  *sources_as_of_date_possible*: nobody was a customer yet; it says the first possible date. A warning
+  *sources_days_before_complete*: a day of the week before is short; when it comes late, the night after loads it.
+  *... Airflow connection 'warehouse' ...*: it is missing, lacks something, or is not of the type that `WAREHOUSE`
+  asks for; the log names all of it.
 - **dbt_build.dbt_producer_watcher**: a model or a data test failed. The log names it and, for a test,
   the number of failing rows and the compiled SQL. `raw_equals_accepted_plus_superseded_plus_rejected`: rows
   arrived while the build ran, then a new run cures it, or the fact was changed by hand: run again with *Load all
-  transactions again*. `Could not set lock on file`: another program has the DuckDB file open; close it.
+  transactions again*.
   `No space left on device`, `failed to offload data block`, `failed to allocate`: the disk of the DuckDB file, which
   also takes what does not fit into memory (`<file>.tmp`), or its memory is too small. Nothing is lost: free space or
   raise `WAREHOUSE_MEMORY`, then start a new run.
+- *The warehouse ... is in use by ...* (any task, on DuckDB): the program named has the file open. The task waits as
+  long as `WAREHOUSE_LOCK_WAIT` says, ten minutes by default, and fails when that was not enough: close that program,
+  then start a new run.
+- *The warehouse ... is not there*, *is damaged*, *is not a DuckDB file*, *was written by another version of DuckDB*:
+  put the file back or restore a backup, as docs/backup.md says, then start a new run. Nothing is made in its place.
 - A node of **dbt_build** is red: it failed, or the build ended before it was built; see the producer's log. A green one
   has its SQL under *XCom*. Clearing one builds nothing.
 - **validate_<mart>**: a mart is not true. The log lists every check with what was observed and expected; all are in
   `ops.validation_results` when **keep_validation_results** has run, which it does after the last validation, passed or
   not. A row count or total that moved too far and is right: run again with *Accept drift*.
 - **keep_validation_results**, **write_history**, **publish**, **drop_run_schemas**: the warehouse was not reachable;
-  they are retried. Clear them to try again.
+  they are retried. Clear them to try again. *Connection ... is refused*: no retry helps; the log says what to correct.
 - **as_of_date ... is not over yet**: the form or the partition key names today or a later date.
 - A task stays in *scheduled*: its pool is missing, full or too small, `warehouse` or, for the build on Snowflake,
   `core_load`. `warehouse` has 8 slots; on DuckDB a task that writes takes all of them and waits for those that read.
 - The nodes of **dbt_build** stay in *deferred* after the build: no triggerer runs, or it has no room for more.
 """
+
+silence_known_warnings()
 
 AS_OF_DATE = "{{ macros.customer_360.as_of_date(dag_run, params) }}"
 RUN_SCHEMA = "{{ macros.customer_360.run_schema(dag_run, params) }}"
@@ -75,8 +102,15 @@ RUN_SCOPE: dict[str, Any] = {"as_of_date": AS_OF_DATE, "run_schema": RUN_SCHEMA}
 settings = load_settings()
 catalog = load_catalog()
 
+# What a run may take, when it need not wait for its sources after three.
+BUILD_HOURS = timedelta(hours=5)
+WAIT_UNTIL = settings.sources_wait_until
+WAIT = max(timedelta(hours=WAIT_UNTIL.hour - 3, minutes=WAIT_UNTIL.minute), timedelta()) if WAIT_UNTIL else timedelta()
+
 # One build, and so one load of core, at a time. On DuckDB the build takes all of pool warehouse, to the same effect.
 BUILD_POOL = POOL if settings.warehouse == "duckdb" else "core_load"
+# What a task may take does not count the time it waits for a DuckDB file that another program has open.
+LOCK_WAIT = timedelta(seconds=settings.warehouse_lock_wait if settings.warehouse == "duckdb" else 0)
 
 
 with DAG(
@@ -86,14 +120,16 @@ with DAG(
     schedule=CronPartitionTimetable("0 3 * * *", timezone=BUSINESS_TIME_ZONE, run_offset=-1, key_format="%Y-%m-%d"),
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(hours=5),
+    dagrun_timeout=BUILD_HOURS + WAIT,
     tags=["customer-360", "marts"],
     template_searchpath=TEMPLATE_FOLDERS,
     default_args={
         "owner": "data-engineering",
         "retries": 2,
         "retry_delay": timedelta(minutes=2),
-        "execution_timeout": timedelta(minutes=30),
+        "execution_timeout": timedelta(minutes=30) + LOCK_WAIT,
+        "on_failure_callback": keep_reason,
+        "on_skipped_callback": keep_reason,
     },
     params={
         "as_of_date": Param(
@@ -109,6 +145,12 @@ with DAG(
             title="Accept drift",
             description="Row counts and totals that moved too far against what is published only warn.",
         ),
+        "accept_sources": Param(
+            False,
+            type="boolean",
+            title="Accept sources",
+            description="A day with fewer transactions than its weekday has, or with none, only warns.",
+        ),
         "full_refresh": Param(
             False,
             type="boolean",
@@ -123,11 +165,16 @@ with DAG(
         ),
     },
 ):
+    # Before hours of waiting and building, and without a slot of the warehouse's pool.
+    check_export_root = CheckExportRootOperator(
+        task_id="check_export_root", export_root=settings.export_root, execution_timeout=timedelta(minutes=5)
+    )
     validate_sources = ValidateSourcesOperator(
         task_id="validate_sources",
         drift={measure: limits for mart in catalog.marts for measure, limits in mart.drift.items()},
-        # On a laptop yesterday's sample is as good as today's.
-        freshness_severity="warn" if settings.warehouse == "duckdb" else "error",
+        freshness_severity="{{ 'warn' if params.accept_sources else 'late' }}",
+        wait_until=WAIT_UNTIL,
+        look_every=timedelta(minutes=settings.sources_look_every),
         **RUN_SCOPE,
     )
     dbt_build = DbtTaskGroup(
@@ -143,6 +190,7 @@ with DAG(
                 "TEST_SCOPE": TEST_SCOPE,
                 "WAREHOUSE_FILE": str(settings.warehouse_file),
                 "WAREHOUSE_MEMORY": settings.warehouse_memory,
+                "WAREHOUSE_CONNECT_ATTEMPTS": str(settings.dbt_connect_attempts),
                 "SNOWFLAKE_EDITION": settings.snowflake_edition,
             },
             install_dbt_deps=False,
@@ -176,7 +224,7 @@ with DAG(
         ),
         operator_args={
             "append_env": True,
-            "execution_timeout": timedelta(hours=2),
+            "execution_timeout": timedelta(hours=2) + LOCK_WAIT,
             "retries": 0,
         },
     )
@@ -199,8 +247,20 @@ with DAG(
     write_history = WriteHistoryOperator(task_id="write_history", **RUN_SCOPE)
     publish = PublishMartsOperator(task_id="publish", published=catalog.published, **RUN_SCOPE)
     drop_run_schemas = DropRunSchemasOperator(task_id="drop_run_schemas", trigger_rule="none_failed", **RUN_SCOPE)
+    run_again = RunAgainOperator(
+        task_id="run_again", as_of_date=AS_OF_DATE, test_scope=TEST_SCOPE, execution_timeout=timedelta(hours=3)
+    )
 
-    chain(validate_sources, dbt_build, write_history)
+    chain(check_export_root, validate_sources, dbt_build, write_history)
     # Kept whatever they are; what follows needs each validation's success besides.
     chain(validate_marts, keep_results, write_history)
     chain(validate_marts, write_history, publish, drop_run_schemas)
+    # Beside drop_run_schemas, by which the run stays failed.
+    [
+        check_export_root,
+        validate_sources,
+        dbt_build.children["dbt_build.dbt_producer_watcher"],
+        keep_results,
+        write_history,
+        publish,
+    ] >> run_again

@@ -25,6 +25,7 @@ def main() -> int:
     environment = {
         "WAREHOUSE_FILE": str(settings.warehouse_file),
         "WAREHOUSE_MEMORY": settings.warehouse_memory,
+        "WAREHOUSE_CONNECT_ATTEMPTS": str(settings.dbt_connect_attempts),
         "AS_OF_DATE": "",
         "RUN_SCHEMA": "",
     }

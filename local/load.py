@@ -140,6 +140,7 @@ def load_sources(settings: Settings, customers_file: str, transactions_file: str
                 _check_types(connection, delivery)
             _check_customer_ids(connection, customers)
             _check_amounts(connection, transactions)
+            attach_warehouse(connection, settings.warehouse_file, settings.warehouse_lock_wait)
             return _replace_sources(connection, settings.warehouse_file, customers, transactions)
 
 
@@ -328,7 +329,6 @@ def _cast(column: Column) -> str:
 def _replace_sources(
     connection: duckdb.DuckDBPyConnection, warehouse_file: Path, customers: _Delivery, transactions: _Delivery
 ) -> LoadSummary:
-    attach_warehouse(connection, warehouse_file)
     loaded_at = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     defaults = {"ingested_at": f"timestamp '{loaded_at}'"}
     if "status" in transactions.absent:

@@ -1,7 +1,8 @@
 """A real Airflow on this machine: scheduler, dag-processor, triggerer and API server on loopback.
 
 Its state is kept under .airflow/, in one home per warehouse, so that what was left over of a run on another warehouse
-never goes on against this one. `up` leaves it running with the UI, `down` stops it; a refresh starts and stops its own.
+never goes on against this one. `up` leaves it running with the UI, `down` stops it, `airflow` runs Airflow's command
+line against it; a refresh starts and stops its own.
 """
 
 from __future__ import annotations
@@ -20,20 +21,25 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
 from include.customer_360.settings import POOL, POOL_SLOTS, PROJECT_ROOT, Settings, SettingsError, load_settings
 from local.airflow_components import ADDRESS_IN_USE, HOME_MARKER, START_SCHEDULER, kill_all_of, last_lines
-from local.sample import ensure_sample
+from local.sample import make_sample, needs_sample
 from local.sources import WarehouseError
 
 STATE_FOLDER = PROJECT_ROOT / ".airflow"
 USER = "admin"
 DAG_IDS = ("customer_360_refresh", "campaign_exports")
+# What to do about a run that was cut off.
+MADE_UP_BY = {
+    "customer_360_refresh": "start a new run for that date.",
+    "campaign_exports": "its audiences may be missing. A new run of it exports what is published.",
+}
 SECONDS_TO_START = 300
 SECONDS_TO_STOP = 20
 UI_PORT = 8080
@@ -51,6 +57,11 @@ def home_of(settings: Settings) -> Path:
     if settings.warehouse == "duckdb":
         file_or_connection = str(settings.warehouse_file)
     return STATE_FOLDER / hashlib.sha256(f"{settings.warehouse} {file_or_connection}".encode()).hexdigest()[:10]
+
+
+def warehouse_name(settings: Settings) -> str:
+    """Return how the warehouse is called: the DuckDB file, or snowflake."""
+    return str(settings.warehouse_file) if settings.warehouse == "duckdb" else settings.warehouse
 
 
 def free_port() -> int:
@@ -93,6 +104,20 @@ def running_state(home: Path) -> dict | None:
     return None
 
 
+def elsewhere(home: Path) -> str:
+    """Return the Airflows that run in other homes than this one, and how to reach each, as sentences; else nothing."""
+    found = ""
+    for other in sorted(STATE_FOLDER.glob("*/")):
+        if other != home and (running := running_state(other)):
+            warehouse = running["warehouse"]
+            name = "WAREHOUSE" if warehouse == "snowflake" else "WAREHOUSE_FILE"
+            found += (
+                f" One runs on {warehouse} (pid {running['pid']}, {running['url']}): "
+                f"`{name}={warehouse} make down` stops it."
+            )
+    return found
+
+
 def refuse_second(home: Path) -> None:
     """Do nothing while no Airflow runs in this home.
 
@@ -112,6 +137,7 @@ class LocalAirflow:
     :param detached: it outlives the process that started it, until `make down`.
     :param by_the_clock: scheduled runs start when they are due.
     :param environment: more variables for its processes, which win over those decided here.
+    :param say: is told what people should know of its start.
     """
 
     def __init__(
@@ -121,6 +147,7 @@ class LocalAirflow:
         detached: bool = False,
         by_the_clock: bool = False,
         environment: Mapping[str, str] | None = None,
+        say: Callable[[str], None] = print,
     ) -> None:
         self.settings = settings
         self.home = home_of(settings)
@@ -130,7 +157,8 @@ class LocalAirflow:
         self.extra_environment = dict(environment or {})
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
-        self.warehouse = str(settings.warehouse_file) if settings.warehouse == "duckdb" else settings.warehouse
+        self.warehouse = warehouse_name(settings)
+        self.say = say
         self.password = ""
         self.started = datetime.datetime.now(datetime.UTC)
 
@@ -219,6 +247,7 @@ class LocalAirflow:
             "WAREHOUSE": self.settings.warehouse,
             "WAREHOUSE_FILE": self.settings.warehouse_file,
             "WAREHOUSE_MEMORY": self.settings.warehouse_memory,
+            "WAREHOUSE_LOCK_WAIT": self.settings.warehouse_lock_wait,
             "EXPORT_ROOT": self.settings.export_root,
         }
         if self.settings.warehouse == "duckdb":
@@ -277,7 +306,8 @@ class LocalAirflow:
         self.wait_for("metadatabase")
         with self.client() as client:
             self.set_pools(client)
-            self.fail_cut_off_runs(client)
+            for cut_off in self.fail_cut_off_runs(client):
+                self.say(cut_off)
             self.wait_until_parsed(client)
         self.check()
         if self.process:
@@ -342,12 +372,22 @@ class LocalAirflow:
         if refused:
             raise LocalAirflowError(f"Airflow did not set the pools {', '.join(p['name'] for p in pools)}: {refused}")
 
-    def fail_cut_off_runs(self, client: httpx.Client) -> None:
-        """End, as failed, the runs that were under way when an earlier Airflow of this home ended."""
+    def fail_cut_off_runs(self, client: httpx.Client) -> list[str]:
+        """End, as failed, the runs that were under way when an earlier Airflow of this home ended.
+
+        :return: for each of them what was cut off, and what makes up for it.
+        """
         states: dict[str, Any] = {"state": ["queued", "running"], "limit": 1000}
+        cut_off = []
         for run in client.get("dags/~/dagRuns", params=states).raise_for_status().json()["dag_runs"]:
             path = f"dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
             client.patch(path, json={"state": "failed"}).raise_for_status()
+            date = run["partition_key"] or (run["conf"] or {}).get("as_of_date")
+            cut_off.append(
+                f"{run['dag_id']}{f' of {date}' if date else ''} ({run['dag_run_id']}) was {run['state']} when the "
+                f"Airflow before this one ended, and is failed now: {MADE_UP_BY.get(run['dag_id'], 'start it again.')}"
+            )
+        return cut_off
 
     def client(self) -> httpx.Client:
         """Return a client of the REST API, logged in; paths count from /api/v2/."""
@@ -439,22 +479,53 @@ def ui_port() -> int:
 
 
 def up(settings: Settings) -> None:
-    """Start Airflow, leave it running, and print how to log in; a warehouse without sources gets the sample."""
-    refuse_second(home_of(settings))
+    """Start Airflow, leave it running, and print how to log in; a new warehouse gets the sample.
+
+    Where one runs already, only how to log in to it is printed.
+    """
+    home = home_of(settings)
+    if running := running_state(home):
+        print(f"Airflow is up already, on {running['warehouse']} (pid {running['pid']}). `make down` stops it.")
+        print_log_in(home, running["url"])
+        return
+    without_sources = needs_sample(settings, home)
     airflow = LocalAirflow(settings, port=ui_port(), detached=True, by_the_clock=True)
     print("Starting Airflow ...", flush=True)
     airflow.start()
     try:
-        if sample := ensure_sample(settings):
+        if without_sources:
+            sample = make_sample(settings)
             print(f"Sample data: {sample.customers:,} customers, {sample.transactions:,} transactions", flush=True)
         airflow.wait_until_healthy()
     except BaseException:
         airflow.stop()
         raise
     print(f"Airflow is up, on {airflow.warehouse}. `make down` stops it.")
-    print(f"  UI        http://localhost:{airflow.port}")
+    print_log_in(home, airflow.url)
+
+
+def print_log_in(home: Path, url: str) -> None:
+    """Print address, user and password of the Airflow that runs in this home."""
+    print(f"  UI        {url.replace('127.0.0.1', 'localhost')}")
     print(f"  user      {USER}")
-    print(f"  password  {airflow.password}")
+    print(f"  password  {kept_secrets(home / 'password.json', (USER,), size=12)[USER]}")
+
+
+def run_airflow(settings: Settings, arguments: Sequence[str]) -> NoReturn:
+    """Become Airflow's command line, in the environment of the Airflow that runs on this warehouse.
+
+    :raises LocalAirflowError: when none runs: what the command would ask for, nobody would carry out.
+    """
+    home = home_of(settings)
+    running = running_state(home)
+    if running is None:
+        raise LocalAirflowError(
+            f"No Airflow runs on {warehouse_name(settings)}: `make up` starts one, then run this again."
+            f"{elsewhere(home)}"
+        )
+    environment = LocalAirflow(settings, by_the_clock=True).environment(int(running["url"].rsplit(":", 1)[1]))
+    os.chdir(PROJECT_ROOT)
+    os.execve(sys.executable, [sys.executable, "-m", "airflow", *arguments], environment)
 
 
 def down(home: Path) -> bool:
@@ -477,17 +548,24 @@ def down(home: Path) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=("up", "down"))
-    parser.add_argument("--all", action="store_true", help="stop those on other warehouses too")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="leave Airflow running")
+    of_down = commands.add_parser("down", help="stop it")
+    of_down.add_argument("--all", action="store_true", help="stop those on other warehouses too")
+    of_airflow = commands.add_parser("airflow", help="run Airflow's command line", add_help=False)
+    of_airflow.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     try:
         settings = load_settings()
         if options.command == "up":
             up(settings)
-        else:
-            homes = STATE_FOLDER.glob("*/") if options.all else [home_of(settings)]
-            if not sum(down(home) for home in homes):
-                print("No Airflow is running." if options.all else f"No Airflow runs on {settings.warehouse_file}.")
+        elif options.command == "airflow":
+            run_airflow(settings, options.arguments)
+        elif options.all:
+            if not sum(down(home) for home in STATE_FOLDER.glob("*/")):
+                print("No Airflow is running.")
+        elif not down(home := home_of(settings)):
+            print(f"No Airflow runs on {warehouse_name(settings)}.{elsewhere(home)}")
     except (SettingsError, LocalAirflowError, WarehouseError, ValueError) as problem:
         print(problem, file=sys.stderr)
         return 1

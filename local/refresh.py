@@ -20,10 +20,12 @@ from rich.console import Console
 from rich.status import Status
 
 from include.customer_360.as_of_date import decide_as_of_date
+from include.customer_360.duckdb_file import what_damage_asks_for
+from include.customer_360.failures import one_line
 from include.customer_360.settings import Settings, SettingsError, load_settings
 from local.airflow_components import last_lines
-from local.local_airflow import LocalAirflow, LocalAirflowError
-from local.sample import ensure_sample
+from local.local_airflow import LocalAirflow, LocalAirflowError, home_of, refuse_second
+from local.sample import make_sample, needs_sample
 from local.sources import WarehouseError, what_no_room_asks_for
 from local.summary import print_summary
 
@@ -36,6 +38,8 @@ DBT_START = "LogStartLine"
 DBT_RESULTS = ("LogModelResult", "LogSeedResult", "LogSnapshotResult", "LogTestResult")
 DBT_STATES = {"success": "success", "error": "failed", "runtime error": "failed", "fail": "failed"}
 DBT_BUILD = "DbtProducerWatcherOperator"
+# It starts a later run, which no Airflow that ends with this one would come to.
+RUN_AGAIN = "RunAgainOperator"
 FINISHED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
@@ -82,11 +86,12 @@ class DagRunView:
             step, state, operator = step_name(task), task["state"], task["operator_name"] or ""
             if operator == DBT_BUILD and state is not None and step not in self.shown:
                 yield from self.dbt_news(task)
-            watches = operator.endswith("WatcherOperator") and operator != DBT_BUILD
-            quiet = (watches and state != "failed") or (operator == "EmptyOperator" and state == "success")
+            follows = operator == RUN_AGAIN or (operator.endswith("WatcherOperator") and operator != DBT_BUILD)
+            quiet = (follows and state != "failed") or (operator == "EmptyOperator" and state == "success")
             if state == "up_for_retry" and (attempt := f"{step} {task['try_number']}") not in self.shown:
                 self.shown.add(attempt)
-                yield step, "failed, will be tried again", task["duration"]
+                reason = one_line(why_it_failed(self.log_of(task)))
+                yield step, f"failed, will be tried again: {reason}", task["duration"]
             elif state in ("success", "failed", "skipped") and step not in self.shown and not quiet:
                 self.shown.add(step)
                 yield step, state, task["duration"]
@@ -200,7 +205,8 @@ def follow(airflow: LocalAirflow, run: DagRunView, progress: Progress) -> None:
             last_change = time.monotonic()
     if run.state == "failed":
         why = what_failed(run)
-        raise RefreshFailed(why + what_no_room_asks_for(why, airflow.settings.warehouse_file))
+        file = airflow.settings.warehouse_file
+        raise RefreshFailed(why + what_no_room_asks_for(why, file) + what_damage_asks_for(why, file))
 
 
 def what_failed(run: DagRunView) -> str:
@@ -280,10 +286,17 @@ def refresh(settings: Settings, console: Console, environment: Mapping[str, str]
     """
     requested = settings.as_of_date.isoformat() if settings.as_of_date else None
     as_of_date = decide_as_of_date(None, requested, datetime.datetime.now(datetime.UTC))
-    with Progress(console) as progress, LocalAirflow(settings, environment=environment) as airflow:
+    home = home_of(settings)
+    refuse_second(home)
+    without_sources = needs_sample(settings, home)
+    with (
+        Progress(console) as progress,
+        LocalAirflow(settings, environment=environment, say=progress.say) as airflow,
+    ):
         progress.say(f"Customer 360 as of {as_of_date}, on {settings.warehouse_file}")
-        progress.under_way("sample data (Airflow starts meanwhile)")
-        if sample := ensure_sample(settings):
+        if without_sources:
+            progress.under_way("sample data (Airflow starts meanwhile)")
+            sample = make_sample(settings)
             rows = f"sample: {sample.customers:,} customers, {sample.transactions:,} transactions"
             progress.step(rows, seconds=time.monotonic() - progress.began)
         progress.under_way("Airflow starts")

@@ -7,11 +7,14 @@ size, seed and date give the same rows on any number of threads.
 from __future__ import annotations
 
 import datetime
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from include.customer_360.as_of_date import decide_as_of_date
-from include.customer_360.settings import HALF_OF_THE_MACHINE, Settings
+from include.customer_360.settings import HALF_OF_THE_MACHINE, PROJECT_ROOT, Settings
 from local.sources import (
     CUSTOMERS,
     TRANSACTIONS,
@@ -326,39 +329,128 @@ class SampleCounts:
     transactions: int
 
 
-def ensure_sample(settings: Settings) -> SampleCounts | None:
-    """Write the sample into a warehouse that has no sources; None when it has them, or is Snowflake.
+def needs_sample(settings: Settings, home: Path) -> bool:
+    """Tell whether the sample is to be made: where nothing was ever built, or where it is asked for (SAMPLE=1).
 
-    The sample ends at settings.as_of_date, or yesterday in New York.
+    A warehouse that has sources never gets it, nor does Snowflake.
 
+    :param home: the folder with the state of the Airflow on this warehouse, with or without one.
     :raises ValueError: when as_of_date is not over yet in New York.
-    :raises WarehouseError: when the warehouse file cannot be used, or holds one of the two source tables only.
+    :raises WarehouseError: when the warehouse file cannot be used, or holds one of the two source tables only; when it
+        has none although something was built with it; when the sample is asked for where it would replace something.
     """
     if settings.warehouse == "snowflake":
-        return None
-    requested = settings.as_of_date.isoformat() if settings.as_of_date else None
-    as_of_date = decide_as_of_date(None, requested, datetime.datetime.now(datetime.UTC))
+        if settings.sample:
+            raise WarehouseError("SAMPLE=1 is for DuckDB, and WAREHOUSE is snowflake: leave one of them out.")
+        return False
+    _as_of_date(settings)
     present = _source_tables(settings)
     if len(present) == 1:
         raise WarehouseError(
             f"{settings.warehouse_file} holds raw.{present.pop()} but not the other source table. "
             "Load both with `make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...`, or use a new WAREHOUSE_FILE."
         )
-    if present:
-        return None
+    if present and settings.sample:
+        raise WarehouseError(
+            f"SAMPLE=1 asks for the sample, but {settings.warehouse_file} has sources, which are never replaced by it: "
+            "leave SAMPLE out, or have WAREHOUSE_FILE name a new file."
+        )
+    if not present:
+        _refuse_to_replace(settings, home)
+    return not present
+
+
+def make_sample(settings: Settings) -> SampleCounts:
+    """Write the sample as the settings describe it; it ends at settings.as_of_date, or yesterday in New York.
+
+    :raises ValueError: when as_of_date is not over yet in New York.
+    :raises WarehouseError: when the warehouse file cannot be used, or has one of the tables already.
+    """
     return write_sample(
         settings.warehouse_file,
         customers=settings.customers,
         months=settings.months,
         seed=settings.seed,
-        as_of_date=as_of_date,
+        as_of_date=_as_of_date(settings),
         memory=settings.warehouse_memory,
+        lock_wait=settings.warehouse_lock_wait,
     )
 
 
+def _as_of_date(settings: Settings) -> datetime.date:
+    requested = settings.as_of_date.isoformat() if settings.as_of_date else None
+    return decide_as_of_date(None, requested, datetime.datetime.now(datetime.UTC))
+
+
+def _refuse_to_replace(settings: Settings, home: Path) -> None:
+    """Do nothing where the sample takes nobody's place.
+
+    :raises WarehouseError: naming what was built here before, by a warehouse that is lost, renamed, or another one.
+    """
+    file = settings.warehouse_file
+    manifest = _a_manifest(settings.export_root)
+    run = _last_run(home)
+    own_root = f"EXPORT_ROOT={_shown(file.parent / f'exports_{file.stem}')}"
+    if settings.sample and manifest:
+        raise WarehouseError(
+            f"SAMPLE=1 asks for the sample in {file}, but EXPORT_ROOT {settings.export_root} holds audiences of "
+            f"another warehouse ({manifest}), and the sample's would stand among them. Give it a folder of its own: "
+            f"{own_root}."
+        )
+    found = [f"audiences were exported ({manifest})"] if manifest else []
+    found += [f"its Airflow ran {run} ({home})"] if run else []
+    if settings.sample or not found:
+        return
+    raise WarehouseError(
+        f"The warehouse {file} {'has no sources' if file.exists() else 'is not there'}, but something was built here "
+        f"before: {' and '.join(found)}. The sample is not made in its place. Where the file was moved, renamed or "
+        "deleted, put it back or name it (WAREHOUSE_FILE=...); docs/backup.md says how to restore a backup. "
+        "`make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...` fills it with data of your own, and SAMPLE=1"
+        f"{f' {own_root}' if manifest else ''} with the sample."
+    )
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path)
+
+
+def _a_manifest(export_root: str) -> str | None:
+    """Return the path of one audience's manifest below the export root, the latest date's of a campaign; else None."""
+    root: Any = Path(export_root)
+    if "://" in export_root:
+        # Imported here: it takes seconds.
+        from airflow.sdk import ObjectStoragePath
+
+        root = ObjectStoragePath(export_root)
+    try:
+        found = [str(path) for path in root.glob("*/as_of_date=*/manifest.json")]
+    except (OSError, ValueError, ImportError) as error:
+        raise WarehouseError(
+            f"Whether audiences were exported before cannot be seen: EXPORT_ROOT {export_root} cannot be read: {error}."
+        ) from error
+    return max(found, default=None)
+
+
+def _last_run(home: Path) -> str | None:
+    """Return the id of the last run of customer_360_refresh that the Airflow of this home has on record; else None."""
+    database = home / "airflow.db"
+    if not database.is_file():
+        return None
+    last = "select run_id from dag_run where dag_id = 'customer_360_refresh' order by id desc limit 1"
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            found: tuple[str] | None = connection.execute(last).fetchone()
+    except sqlite3.DatabaseError:
+        # Left by a start that was cut off before it had any table.
+        return None
+    return found[0] if found else None
+
+
 def _source_tables(settings: Settings) -> set[str]:
+    if not settings.warehouse_file.exists():
+        return set()
     with connect_beside(settings.warehouse_file, settings.warehouse_memory) as connection:
-        attach_warehouse(connection, settings.warehouse_file)
+        attach_warehouse(connection, settings.warehouse_file, settings.warehouse_lock_wait, read_only=True)
         found = connection.execute(
             """
             select table_name from information_schema.tables
@@ -378,18 +470,19 @@ def write_sample(
     as_of_date: datetime.date,
     threads: int | None = None,
     memory: str = HALF_OF_THE_MACHINE,
+    lock_wait: float = 0,
 ) -> SampleCounts:
     """Write raw.customers and raw.transactions in one transaction, and note it in ops.source_loads.
 
     The transactions cover `months` months that end on as_of_date. The rows depend on the arguments other than
-    `threads` (DuckDB's; all cores when None) and `memory` (as WAREHOUSE_MEMORY) alone.
+    `threads` (DuckDB's; all cores when None), `memory` (as WAREHOUSE_MEMORY) and `lock_wait` (in seconds) alone.
 
     :raises WarehouseError: when the warehouse file cannot be used, or has one of the tables already.
     """
     with connect_beside(warehouse_file, memory) as connection:
         if threads:
             connection.execute("set threads = ?", [threads])
-        attach_warehouse(connection, warehouse_file)
+        attach_warehouse(connection, warehouse_file, lock_wait)
         variables = {"customers": customers, "months": months, "seed": seed, "as_of_date": as_of_date}
         for name, value in variables.items():
             connection.execute(f"set variable {name} = $value", {"value": value})

@@ -10,8 +10,11 @@ import argparse
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 from string import Template
+
+import yaml
 
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES
 
@@ -32,7 +35,12 @@ def metric_files(name: str) -> dict[Path, str]:
 
     :raises ScaffoldError: when the name cannot be used.
     """
-    column = _usable(name, "NAME=weekend_spend").removeprefix("metric_")
+    column = _usable(_usable(name, "NAME=weekend_spend").removeprefix("metric_"), "NAME=weekend_spend")
+    if (model := _model_with(column)) not in (None, f"metric_{column}"):
+        raise ScaffoldError(
+            f"NAME={name!r} cannot be used: {column} is a column of {model} already, and would be a metric's. Choose "
+            "another, for example NAME=weekend_spend."
+        )
     values = {"name": f"metric_{column}", "column": column}
     models = DBT_PROJECT / "models" / "marts" / "marketing"
     return {
@@ -65,7 +73,34 @@ def _usable(name: str, example: str) -> str:
             f"NAME={name!r} cannot be used: give lower-case letters, digits and underscores, {LONGEST_NAME} at most, "
             f"for example {example}."
         )
+    if name in _sql_words():
+        raise ScaffoldError(
+            f"NAME={name!r} cannot be used: it is a word of SQL. Choose another, for example {example}."
+        )
     return name
+
+
+def _sql_words() -> set[str]:
+    """Return the words that a column cannot be called by on DuckDB or on Snowflake, in lower case."""
+    # Imported here: they take a second, which only this needs.
+    import duckdb
+
+    with warnings.catch_warnings():
+        # Of versions that the connector was not made with, which is nothing to whoever writes a metric.
+        warnings.simplefilter("ignore")
+        from snowflake.sqlalchemy.base import RESERVED_WORDS
+
+    kept = "select keyword_name from duckdb_keywords() where keyword_category <> 'unreserved'"
+    return {word for (word,) in duckdb.execute(kept).fetchall()} | {word.lower() for word in RESERVED_WORDS}
+
+
+def _model_with(column: str) -> str | None:
+    """Return a model that has this column, by its yml; None when no model has it."""
+    for file in sorted((DBT_PROJECT / "models").rglob("*.yml")):
+        for model in yaml.safe_load(file.read_text(encoding="utf-8")).get("models", ()):
+            if column in (described["name"] for described in model.get("columns", ())):
+                return str(model["name"])
+    return None
 
 
 def _filled_in(file: str, values: dict[str, str]) -> str:

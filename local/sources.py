@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import duckdb
 import yaml
 
+from include.customer_360.duckdb_file import DuckDBFileError, open_when_free, what_damage_asks_for
 from include.customer_360.settings import DBT_PROJECT
 
 SOURCES_YML = DBT_PROJECT / "models" / "staging" / "sources.yml"
@@ -93,39 +95,41 @@ def connect_beside(
     return duckdb.connect(database, config={"memory_limit": memory, "temp_directory": f"{warehouse_file}.tmp"})
 
 
-def attach_warehouse(connection: duckdb.DuckDBPyConnection, warehouse_file: Path) -> None:
-    """Attach the warehouse file as `warehouse`, and make the file, and its folder, when there is none.
+def attach_warehouse(
+    connection: duckdb.DuckDBPyConnection,
+    warehouse_file: Path,
+    lock_wait: float = 0,
+    read_only: bool = False,
+) -> None:
+    """Attach the warehouse file as `warehouse`, and unless it is only read make it, and its folder, when there is none.
 
     Attached under a fixed name, because DuckDB cannot tell a file `raw.duckdb` from the schema `raw`.
 
-    :raises WarehouseError: when the folder cannot be made, or the file is in use or is no DuckDB file.
+    :param lock_wait: how long to wait while another program has the file open, in seconds; who has it is printed.
+    :param read_only: nothing is written, so that others may read beside it.
+    :raises WarehouseError: when the folder cannot be made, or the file is missing, in use, damaged or no DuckDB file.
     """
-    try:
-        warehouse_file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WarehouseError(
-            f"The folder of the warehouse, {warehouse_file.parent}, cannot be made: {error.strerror}. "
-            "Set WAREHOUSE_FILE to a file in a folder that you may write to."
-        ) from error
+    if not read_only:
+        try:
+            warehouse_file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WarehouseError(
+                f"The folder of the warehouse, {warehouse_file.parent}, cannot be made: {error.strerror}. "
+                "Set WAREHOUSE_FILE to a file in a folder that you may write to."
+            ) from error
     quoted_file = str(warehouse_file).replace("'", "''")
+    statement = f"attach '{quoted_file}' as warehouse{' (read_only)' if read_only else ''}"
     try:
-        connection.execute(f"attach '{quoted_file}' as warehouse")
-    except duckdb.Error as error:
-        raise WarehouseError(_why_not_opened(warehouse_file, str(error))) from error
+        open_when_free(
+            lambda: connection.execute(statement), warehouse_file, lock_wait, print_at_once, make=not read_only
+        )
+    except DuckDBFileError as error:
+        raise WarehouseError(str(error)) from error
 
 
-def _why_not_opened(warehouse_file: Path, message: str) -> str:
-    if "lock" in message or "already attached" in message:
-        return (
-            f"The warehouse {warehouse_file} is in use by another program. Stop Airflow (make down, or Ctrl-C in "
-            f"`make up`) or close the other program, then try again. DuckDB says: {message}"
-        )
-    if "not a valid DuckDB database" in message:
-        return (
-            f"{warehouse_file} is not a DuckDB file: set WAREHOUSE_FILE to another name, or move that file away. "
-            "It was not touched."
-        )
-    return f"The warehouse {warehouse_file} cannot be opened: {message}"
+def print_at_once(text: str) -> None:
+    """Print a line on standard error, while what it is about goes on."""
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -143,7 +147,7 @@ def warehouse_transaction(connection: duckdb.DuckDBPyConnection, warehouse_file:
     except duckdb.Error as error:
         raise WarehouseError(
             f"Writing to the warehouse {warehouse_file} failed, so it was left as it was: {error}"
-            f"{what_no_room_asks_for(str(error), warehouse_file)}"
+            f"{what_no_room_asks_for(str(error), warehouse_file)}{what_damage_asks_for(str(error), warehouse_file)}"
         ) from error
 
 

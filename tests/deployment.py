@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -31,11 +32,12 @@ class Deployment:
     settings: Settings
 
     def query(self, sql: str) -> list[tuple]:
-        """Run SQL on the warehouse file, as soon as no task has it open."""
+        """Run SQL on the warehouse file, as soon as no task has it open; beside tasks that read where it reads only."""
+        reads_only = sql.split()[0].lower() in ("select", "from", "with", "describe")
         deadline = time.monotonic() + 60
         while True:
             try:
-                with duckdb.connect(str(self.settings.warehouse_file)) as connection:
+                with duckdb.connect(str(self.settings.warehouse_file), read_only=reads_only) as connection:
                     return connection.execute(sql).fetchall()
             except duckdb.IOException:
                 if time.monotonic() > deadline:
@@ -62,6 +64,28 @@ class Deployment:
         """Trigger a run, wait for it, and return its id and state."""
         run_id = self.start(**conf)
         return run_id, self.state(run_id)
+
+    def note(self, run_id: str) -> str:
+        """Return the note of a run."""
+        return self.client.get(f"dags/{DAG_ID}/dagRuns/{run_id}").raise_for_status().json()["note"]
+
+    def attempts(self, run_id: str) -> list[str]:
+        """Return the ids of the runs that were started in place of this one."""
+        answer = self.client.get(f"dags/{DAG_ID}/dagRuns", params={"order_by": "-run_after", "limit": 100})
+        runs = [run["dag_run_id"] for run in answer.raise_for_status().json()["dag_runs"]]
+        return [run for run in runs if run.startswith("attempt_") and run.endswith(f"__{run_id}")]
+
+    def warnings(self, run_id: str) -> list[str]:
+        """Return what is worse than information in the logs of a run's tasks, those of its exports too."""
+        logs = Path(self.airflow.home / "logs")
+        exports = self.wait_for_export_of(run_id)["dag_run_id"]
+        files = [file for run in (run_id, exports) for file in logs.glob(f"*/run_id={run}/**/*.log")]
+        entries = [(file, json.loads(line)) for file in files for line in file.read_text().splitlines()]
+        return [
+            f"{file.parent.name}: {entry['event']}"
+            for file, entry in entries
+            if entry.get("level") not in ("info", "debug")
+        ]
 
     def tasks(self, run_id: str) -> dict[str, str]:
         """Return the state of each task of a run, by task_id."""
@@ -167,8 +191,8 @@ def deployed(
     :param environment: more variables for its processes.
     :param by_the_clock: scheduled runs start when they are due.
     """
-    # Small runs wait for the scheduler more than for their work.
-    eager = {"AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1"}
+    # Small runs wait for the scheduler more than for their work, and no blip here takes minutes.
+    eager = {"AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1", "RUN_AGAIN_AFTER_MINUTES": "0"}
     airflow = LocalAirflow(settings, by_the_clock=by_the_clock, environment={**eager, **(environment or {})})
     try:
         with airflow:

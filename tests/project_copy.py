@@ -10,6 +10,9 @@ from pathlib import Path
 
 from include.customer_360.settings import PROJECT_ROOT
 
+MAKE = ("make", "--silent", "-o", ".venv/.made-from-lock", f"PY={sys.executable}")
+"""`make` in a copy, which takes the environment that runs the tests as it is."""
+
 
 def files_of(project: Path) -> dict[str, str]:
     """Return the hash of every file that belongs to the project, by path: git's and those it does not ignore."""
@@ -36,3 +39,19 @@ def copy_project(folder: Path) -> Path:
     with (folder / ".git" / "info" / "exclude").open("a") as exclude:
         exclude.write(".venv\n")
     return folder
+
+
+def run(project: Path, *command: str, **variables: str) -> str:
+    """Run a command in the copy, with this environment's packages, and return what it printed."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MAKE"))}
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env=inherited | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-6000:]}{done.stderr[-6000:]}"
+    return done.stdout

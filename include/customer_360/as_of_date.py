@@ -6,6 +6,9 @@ import datetime
 import re
 from zoneinfo import ZoneInfo
 
+from include.customer_360.dbt_vars import dbt_vars
+from include.customer_360.settings import WRITTEN_DATE
+
 BUSINESS_TIME_ZONE = "America/New_York"
 
 
@@ -21,7 +24,7 @@ def parse_as_of_date(text: str) -> datetime.date:
     """
     try:
         # fromisoformat takes 20260331 and 2026-W14-2 too.
-        return datetime.date.fromisoformat(text if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text) else "")
+        return datetime.date.fromisoformat(text if re.fullmatch(WRITTEN_DATE, text) else "")
     except ValueError:
         raise ValueError(f"as_of_date {text!r} is no date: give it as YYYY-MM-DD, for example 2026-03-31.") from None
 
@@ -38,7 +41,8 @@ def requested_as_of_date(
     :param requested: the form's as_of_date, YYYY-MM-DD, of a manual run.
     :param run_after: when the run was due.
     :param started: when the run started; a backfill's run_after lies on the partition date, before that day is over.
-    :raises ValueError: when key and request differ, are no date, or lie after the last complete business day.
+    :raises ValueError: when key and request differ, are no date, or lie after the last complete business day or before
+        the calendar's first.
     """
     if partition_key and requested and partition_key != requested:
         raise ValueError(
@@ -54,6 +58,12 @@ def requested_as_of_date(
             f"as_of_date {as_of_date} is not over yet in {BUSINESS_TIME_ZONE}: the last complete day is {latest}. "
             f"Run again with as_of_date {latest} or earlier."
         )
+    first = datetime.date.fromisoformat(dbt_vars()["calendar_first_day"])
+    if as_of_date < first:
+        raise ValueError(
+            f"as_of_date {as_of_date} lies before the calendar, whose first day is {first} (calendar_first_day in "
+            f"dbt_project.yml): nothing is built for it. Run again with as_of_date {first} or later."
+        )
     return as_of_date
 
 
@@ -68,3 +78,12 @@ def decide_as_of_date(
     Parameters and errors are those of requested_as_of_date.
     """
     return requested_as_of_date(partition_key, requested, run_after, started) or last_complete_business_day(run_after)
+
+
+def hour_of_the_day_after(as_of_date: datetime.date, hour: datetime.time) -> datetime.datetime:
+    """Return the moment, in UTC, at which clocks in New York show `hour` on the day after `as_of_date`.
+
+    An hour that they skip counts from the one before the change, an hour that they show twice is the first.
+    """
+    on_clocks = datetime.datetime.combine(as_of_date + datetime.timedelta(days=1), hour)
+    return on_clocks.replace(tzinfo=ZoneInfo(BUSINESS_TIME_ZONE)).astimezone(datetime.UTC)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
@@ -12,6 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from include.customer_360.dbt_vars import snowflake_session
+from include.customer_360.duckdb_file import DuckDBFileError, DuckDBFileInUse, open_when_free
 from include.customer_360.settings import POOL_SLOTS, load_settings
 
 if TYPE_CHECKING:
@@ -25,6 +28,10 @@ PRIVATE_KEYS = ("private_key_content", "private_key_file")
 
 class WarehouseConnectionError(AirflowFailException):
     """The connection cannot be used; the message names all that is wrong with it and what to do. No retry helps."""
+
+
+class WarehouseFileUnusable(AirflowFailException):
+    """The DuckDB file is missing, damaged or no file of this DuckDB; the message says what to do. No retry helps."""
 
 
 def writer_slots() -> int:
@@ -57,6 +64,21 @@ def warehouse_connection(conn_id: str = CONN_ID) -> Connection:
         )
     private_key(connection)
     return connection
+
+
+def waiting_for_the_file(hook: Any, say: Callable[[str], None]) -> Any:  # noqa: ANN401 - a DuckDBHook, a connection
+    """Return a connection of a DuckDBHook, as soon as no other program keeps it from opening the file.
+
+    :param say: is told who has the file open, at once and then now and then.
+    :raises WarehouseFileUnusable: when the file is missing (none is made), damaged, or no file of this DuckDB.
+    :raises DuckDBFileInUse: when it still is in use after WAREHOUSE_LOCK_WAIT.
+    """
+    try:
+        return open_when_free(hook.get_conn, Path(hook.get_database()), load_settings().warehouse_lock_wait, say)
+    except DuckDBFileInUse:
+        raise
+    except DuckDBFileError as unusable:
+        raise WarehouseFileUnusable(str(unusable)) from unusable
 
 
 def missing_from(connection: Connection) -> list[str]:

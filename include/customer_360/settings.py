@@ -22,9 +22,14 @@ POOL = "warehouse"
 POOL_SLOTS = 8
 """The slots of pool `warehouse`: so many tasks have the warehouse open at once, on DuckDB as long as they only read."""
 
+WRITTEN_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+"""The one way in which a date is written; Python's and pydantic's readers take others too."""
+
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 # Of the machine, or of the container when its limit is lower: DuckDB reads both.
 HALF_OF_THE_MACHINE = "50%"
+# The longest wait for a DuckDB file: what a task may take grows by it, and a run has five hours.
+LONGEST_LOCK_WAIT = 3600
 # With less a build cannot hold what it has open at once, however much it spills; a share may come to less.
 LEAST_MEGABYTES = 500
 _MEGABYTES = {"kb": 1e-3, "mb": 1, "gb": 1e3, "tb": 1e6}
@@ -45,16 +50,22 @@ class Settings(BaseSettings):
     warehouse: Literal["duckdb", "snowflake"] = "duckdb"
     warehouse_file: Path = Path("data/warehouse.duckdb")
     warehouse_memory: str = HALF_OF_THE_MACHINE
+    warehouse_lock_wait: int = Field(default=600, ge=0, le=LONGEST_LOCK_WAIT)
     export_root: str = "data/exports"
     customers: int = Field(default=50_000, ge=1, le=10_000_000)
     months: int = Field(default=18, ge=1, le=240)
     seed: int = Field(default=42, ge=0, le=2_147_483_647)
+    sample: bool = False
     as_of_date: datetime.date | None = None
     test_everything_on: Literal[
         "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "every day", "never"
     ] = "sunday"
+    run_again_after_minutes: float = Field(default=5, ge=0, le=180)
+    sources_wait_until: datetime.time | None = datetime.time(5)
+    sources_look_every: int = Field(default=10, ge=1, le=240)
     snowflake_edition: Literal["enterprise", "standard"] = "enterprise"
     reader_role: str = ""
+    runbook_url: str = ""
 
     @field_validator("warehouse_file")
     @classmethod
@@ -74,11 +85,32 @@ class Settings(BaseSettings):
             raise ValueError(f"give at least {LEAST_MEGABYTES}MB")
         return value.strip()
 
+    @field_validator("as_of_date", mode="before")
+    @classmethod
+    def _as_it_is_written(cls, value: object) -> object:
+        if isinstance(value, str) and not re.fullmatch(WRITTEN_DATE, value):
+            raise ValueError("give it as YYYY-MM-DD, for example 2026-03-31")
+        return value
+
+    @field_validator("sources_wait_until", mode="before")
+    @classmethod
+    def _an_hour_or_never(cls, value: object) -> object:
+        if value == "never":
+            return None
+        if isinstance(value, str) and not re.fullmatch("([01][0-9]|2[0-3]):[0-5][0-9]", value):
+            raise ValueError("give an hour in New York as HH:MM, for example 05:00, or never")
+        return value
+
     @property
     def memory_of_a_reader(self) -> str:
         """What one of POOL_SLOTS sessions side by side may take of WAREHOUSE_MEMORY, as DuckDB takes it."""
         number, unit = re.fullmatch(r"([\d.]+) *(\S+)", self.warehouse_memory).groups()  # type: ignore[union-attr]
         return f"{float(number) / POOL_SLOTS:g}{unit}"
+
+    @property
+    def dbt_connect_attempts(self) -> int:
+        """How often dbt-duckdb has to try for WAREHOUSE_LOCK_WAIT to pass: after try n it pauses 2 ** (n - 1) s."""
+        return max(self.warehouse_lock_wait.bit_length(), 1)
 
     @field_validator("export_root")
     @classmethod

@@ -62,7 +62,7 @@ def test_a_task_waits_for_the_warehouse_and_outlives_a_short_fault(dag: DAG, tas
     assert task.conn_id == "warehouse"
     assert task.retries == 2
     assert task.retry_delay == timedelta(minutes=2)
-    assert task.execution_timeout == timedelta(minutes=15)
+    assert task.execution_timeout == timedelta(minutes=25)
 
 
 @pytest.mark.parametrize(

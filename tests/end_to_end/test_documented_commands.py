@@ -51,6 +51,14 @@ QUERY = (
     """.venv/bin/python -c "import duckdb; duckdb.connect('data/warehouse.duckdb', read_only=True)"""
     """.sql('select * from marts.customer_360_profile limit 5').show()\""""
 )
+BACKFILL = "backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01"
+ON_MAKE_UP = f'make airflow ARGS="{BACKFILL}"'
+LOAD_FILES = "make load CUSTOMERS_FILE=customers.csv TRANSACTIONS_FILE=transactions.parquet"
+BACKED_UP, RESTORED = (f"make {verb} FILE=data/backups/monday.duckdb" for verb in ("backup", "restore"))
+COPIED_BY_HAND = (
+    """python3 -c "import duckdb, shutil; c = duckdb.connect('data/warehouse.duckdb'); """
+    """c.execute('force checkpoint'); shutil.copyfile('data/warehouse.duckdb', 'data/by_hand.duckdb')\""""
+)
 # Run here, in this order, in one copy of the project.
 COMMANDS = (
     "make help",
@@ -60,9 +68,14 @@ COMMANDS = (
     "CUSTOMERS=2000 make refresh",
     QUERY,
     "make up",
-    "make load CUSTOMERS_FILE=customers.csv TRANSACTIONS_FILE=transactions.parquet",
+    ON_MAKE_UP,
+    "make down",
+    LOAD_FILES,
     "AS_OF_DATE=2024-12-31 make refresh",
+    BACKED_UP,
+    RESTORED,
     "source .venv/bin/activate",
+    COPIED_BY_HAND,
     "cd include/dbt",
     "mkdir -p ~/.customer-360 && chmod 700 ~/.customer-360",
     "openssl genrsa 2048 | openssl pkcs8 -topk8 -v2 aes-256-cbc -inform PEM -out ~/.customer-360/airflow.p8",
@@ -81,7 +94,12 @@ COMMANDS = (
 ADDED = {
     "make test-fast": "PYTEST_ADDOPTS='--collect-only -q' make test-fast",
     "CUSTOMERS=2000 make refresh": "CUSTOMERS=2000 MONTHS=9 make refresh",
-    "make up": "UP_PORT= make up && make down",
+    "make up": "UP_PORT= make up",
+    # Which dates it would be; then `make up` again, and `make down` for another warehouse. Nothing is left running.
+    ON_MAKE_UP: (
+        f'(make airflow ARGS="{BACKFILL} --dry-run" && UP_PORT= make up && '
+        "WAREHOUSE_FILE=data/other.duckdb make down) || (make down && false)"
+    ),
 }
 ENTRIES = [entry for page in pages() for entry in documented(page)]
 
@@ -219,12 +237,51 @@ def test_the_first_commands_do_what_the_readme_says(printed: dict[str, str]) -> 
     assert "2,000 customer rows" in printed["CUSTOMERS=2000 make refresh"]
     assert "customer_id" in printed[QUERY]
     assert "UI        http://localhost:" in printed["make up"]
-    assert "is stopped" in printed["make up"]
+    assert "is stopped" in printed["make down"]
+
+
+def test_the_command_line_of_airflow_works_on_what_make_up_left_and_a_range_ends_before_its_last_day(
+    printed: dict[str, str], project: Path
+) -> None:
+    dates = re.findall(r"\| (2026-0[34]-\d\d) ", printed[ON_MAKE_UP].partition("Airflow is up already")[0])
+    assert sorted(set(dates)) == [f"2026-03-{day:02}" for day in range(1, 32)]
+
+
+def test_a_second_make_up_says_how_to_log_in_and_make_down_names_an_airflow_elsewhere(
+    printed: dict[str, str], project: Path
+) -> None:
+    [password] = re.findall(r"password  (\S+)", printed["make up"])
+    again = printed[ON_MAKE_UP].partition("Airflow is up already, on ")[2]
+    assert f"password  {password}" in again
+    file = project / "data" / "warehouse.duckdb"
+    assert re.search(
+        rf"No Airflow runs on {project}/data/other\.duckdb\. One runs on {file} \(pid \d+, http://127.0.0.1:\d+\): "
+        rf"`WAREHOUSE_FILE={file} make down` stops it\.",
+        again,
+    )
+
+
+def test_a_backup_is_made_and_restored_as_the_page_says(printed: dict[str, str], project: Path) -> None:
+    backup = project / "data" / "backups" / "monday.duckdb"
+    assert f"To restore it: make restore FILE={backup}" in printed[BACKED_UP]
+    assert "Restored" in printed[RESTORED]
+    [earlier] = (project / "data").glob("warehouse_before_restore_*.duckdb")
+    files = [backup, earlier, project / "data" / "warehouse.duckdb", project / "data" / "by_hand.duckdb"]
+    found = []
+    for file in files:
+        # As `warehouse`, by which its views name it.
+        with duckdb.connect() as connection:
+            connection.execute(f"attach '{file}' as warehouse (read_only)")
+            found += connection.execute("select count(*) from warehouse.staging.stg_transactions").fetchall()
+    assert found == [(2,)] * 4
 
 
 def test_data_of_ones_own_is_loaded_and_refreshed(printed: dict[str, str], project: Path) -> None:
-    assert "transactions: 2 rows from transactions.parquet" in printed[COMMANDS[7]]
-    assert "2 customer rows; 2 transaction rows = 2 accepted + 0 duplicates + 0 rejected" in printed[COMMANDS[8]]
+    assert "transactions: 2 rows from transactions.parquet" in printed[LOAD_FILES]
+    assert (
+        "2 customer rows; 2 transaction rows = 2 accepted + 0 duplicates + 0 rejected"
+        in printed["AS_OF_DATE=2024-12-31 make refresh"]
+    )
     with duckdb.connect(str(project / "data" / "warehouse.duckdb"), read_only=True) as connection:
         values = "select customer_id, lifetime_value, as_of_date::varchar from marts.customer_360_profile order by 1"
         rows = [(customer, str(value), date) for customer, value, date in connection.execute(values).fetchall()]

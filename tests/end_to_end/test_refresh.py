@@ -45,6 +45,20 @@ def test_a_green_run_leaves_no_run_schema(deployment: Deployment, green: str) ->
     assert run_schemas(deployment) == []
 
 
+def test_a_green_run_warns_of_nothing_in_its_logs(deployment: Deployment, green: str) -> None:
+    # A small sample may have nobody for a campaign, and somebody can act on that.
+    assert [warning for warning in deployment.warnings(green) if " is empty: " not in warning] == []
+
+
+def test_the_note_of_a_green_run_says_what_is_published(deployment: Deployment, green: str) -> None:
+    published, checks = deployment.note(green).splitlines()
+    assert published.startswith("As of 2026-03-30: published ")
+    assert "customer_360_profile 300" in published
+    assert checks.startswith("Checks: ")
+    assert deployment.tasks(green)["run_again"] == "skipped"
+    assert deployment.tasks(green)["check_export_root"] == "success"
+
+
 def test_a_green_run_hands_marketing_its_audiences(deployment: Deployment, green: str) -> None:
     run = deployment.wait_for_export_of(green)
     assert (run["partition_key"], run["state"]) == ("2026-03-30", "success")
@@ -86,6 +100,11 @@ def test_a_failed_validation_publishes_nothing_and_the_next_good_run_of_the_date
     assert deployment.audiences() == audiences
     assert deployment.asset_events(run_id) == []
     assert len(run_schemas(deployment)) == 1
+    note = deployment.note(run_id)
+    assert note.startswith("As of 2026-03-31: nothing published. validate_marts.validate_customer_360_profile failed: ")
+    assert "profile_row_count_near_published" in note
+    assert states["run_again"] == "skipped"
+    assert deployment.attempts(run_id) == []
 
     deployment.query("delete from ops.publications where dag_run_id = 'planted'")
     run_id, state = deployment.run(as_of_date="2026-03-31")
@@ -156,6 +175,9 @@ def test_a_failed_model_ends_the_run(deployment: Deployment, green: str) -> None
     assert state == "failed"
     assert deployment.tasks(run_id)["dbt_build.dbt_producer_watcher"] == "failed"
     assert "channel" in deployment.log(run_id, "dbt_build.dbt_producer_watcher")
+    assert "channel" in deployment.note(run_id)
+    assert "would fail again" in deployment.log(run_id, "run_again")
+    assert deployment.attempts(run_id) == []
     assert deployment.published() == marts
 
 
@@ -176,6 +198,7 @@ def test_a_backfill_writes_history_and_leaves_newer_marts_and_customers_alone(
     for run in runs:
         assert deployment.state(run["dag_run_id"]) == "success", deployment.tasks(run["dag_run_id"])
         assert deployment.tasks(run["dag_run_id"])["publish"] == "skipped"
+        assert "The published marts are of 2026-03-30" in deployment.note(run["dag_run_id"])
     dates = deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_history order by 1")
     assert dates == [("2026-03-01",), ("2026-03-02",), ("2026-03-30",)]
     now = deployment.published()

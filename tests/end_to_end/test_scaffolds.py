@@ -10,10 +10,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.documented import commands_under
-from tests.project_copy import copy_project, files_of
+from tests.project_copy import MAKE, copy_project, files_of, run
+from tests.scaffolded import add_what_the_readme_adds
 
-KINDS = ("metric", "campaign", "campaign")
 WRITTEN = {
     "include/dbt/models/marts/marketing/metric_recent_share.sql",
     "include/dbt/models/marts/marketing/metric_recent_share.yml",
@@ -22,22 +21,6 @@ WRITTEN = {
     "include/dbt/models/exposures/everyone_campaign.yml",
     "include/sql/exports/everyone.sql",
 }
-
-
-def run(project: Path, *command: str, **variables: str) -> str:
-    """Run a command in the copy, with this environment's packages, and return what it printed."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MAKE"))}
-    done = subprocess.run(
-        command,
-        cwd=project,
-        env=inherited | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-6000:]}{done.stderr[-6000:]}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +37,8 @@ def before(project: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def refreshed(project: Path, before: dict[str, str]) -> str:
     """What `make refresh` printed in the copy."""
-    make = ["make", "--silent", "-o", ".venv/.made-from-lock", f"PY={sys.executable}"]
-    commands = commands_under("Add a metric") + commands_under("Add a campaign")
-    assert [command.split()[:2] for command in commands] == [["make", f"new-{kind}"] for kind in KINDS]
-    for command in commands:
-        run(project, *make, *command.split()[1:])
-    return run(project, *make, "refresh", CUSTOMERS="200", MONTHS="9")
+    add_what_the_readme_adds(project)
+    return run(project, *MAKE, "refresh", CUSTOMERS="200", MONTHS="9")
 
 
 def test_the_commands_write_the_files_and_touch_no_other(project: Path, before: dict[str, str], refreshed: str) -> None:
@@ -95,16 +74,6 @@ def test_the_new_campaign_is_exported(project: Path, refreshed: str, campaign: s
     assert any(line.split()[:2] == [campaign, str(len(rows) - 1)] for line in refreshed.splitlines() if line)
 
 
-def test_the_projects_own_tests_pass_with_them(project: Path, refreshed: str) -> None:
-    over_the_catalog = [f"tests/unit/test_{name}.py" for name in ("catalog", "export", "publish", "validations")]
-    ours = ["tests/dags", "tests/integration/test_dbt_project.py", *over_the_catalog]
-    printed = run(project, sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *ours)
-    assert " passed" in printed
-    assert "metric_recent_share" in run(
-        project, sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/unit/test_validations.py"
-    )
-
-
 def test_what_is_there_is_not_overwritten(project: Path, refreshed: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "local.scaffold", "metric"],
@@ -119,7 +88,7 @@ def test_what_is_there_is_not_overwritten(project: Path, refreshed: str) -> None
     assert "is there already: choose another NAME" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["", "Weekend", "weekend spend", "9th", "a/../b", "x" * 51])
+@pytest.mark.parametrize("name", ["", "Weekend", "weekend spend", "9th", "a/../b", "x" * 51, "order"])
 def test_a_name_that_cannot_be_used_is_refused(project: Path, name: str) -> None:
     for kind in ("metric", "campaign"):
         done = subprocess.run(

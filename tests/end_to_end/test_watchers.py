@@ -60,11 +60,10 @@ def test_a_green_build_turns_every_watcher_green_and_shows_the_sql(deployment: D
     assert "eligible_for_retention_campaign" in sql
 
 
-def test_when_the_build_is_killed_its_unbuilt_nodes_fail_and_nothing_builds_them(
+def test_when_the_build_is_killed_its_unbuilt_nodes_fail_and_a_new_run_of_the_date_publishes_it(
     deployment: Deployment, green: str
 ) -> None:
-    marts = deployment.published()
-    run_id = deployment.start(as_of_date="2026-03-31")
+    run_id = deployment.start(as_of_date="2026-03-31", accept_drift=True)
     wait_for_first_node(deployment, run_id)
     os.kill(producer_of(deployment, run_id)["pid"], signal.SIGKILL)
     assert deployment.state(run_id) == "failed"
@@ -73,7 +72,18 @@ def test_when_the_build_is_killed_its_unbuilt_nodes_fail_and_nothing_builds_them
     assert states["stg_customers"] == "success"
     assert states["customer_360_history"] == "failed"
     assert set(states.values()) == {"success", "failed"}
-    assert_nothing_is_published(deployment, run_id, marts)
+    assert deployment.tasks(run_id)["publish"] == "upstream_failed"
+    assert deployment.asset_events(run_id) == []
+
+    [second] = deployment.attempts(run_id)
+    assert second == f"attempt_2__{run_id}"
+    assert deployment.note(run_id).splitlines()[-1] == f"Replaced by {second}."
+    assert deployment.state(second) == "success", deployment.failures(second)
+    assert f"Attempt 2 of 3, in place of {run_id}" in deployment.note(second)
+    form = deployment.client.get(f"dags/customer_360_refresh/dagRuns/{second}").raise_for_status().json()["conf"]
+    assert (form["as_of_date"], form["accept_drift"]) == ("2026-03-31", True)
+    assert deployment.wait_for_export_of(second)["partition_key"] == "2026-03-31"
+    assert deployment.attempts(run_id) == [second]
 
 
 def test_a_build_that_somebody_marks_as_skipped_publishes_nothing(deployment: Deployment, green: str) -> None:

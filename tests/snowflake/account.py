@@ -140,6 +140,15 @@ class EmulatedAccount(SnowflakeAccount):
         os.environ["REQUESTS_CA_BUNDLE"] = self.variables["REQUESTS_CA_BUNDLE"]
         return super().connect(database)
 
+    def plant(self, *faults: dict[str, object]) -> None:
+        """Have it answer the next statements like these as emulator.planted_answer says."""
+        self.statements_file.with_name("faults.json").write_text(json.dumps(faults))
+
+    def planted(self) -> list[dict[str, object]]:
+        """Return what was planted and not met yet."""
+        left: list[dict[str, object]] = json.loads(self.statements_file.with_name("faults.json").read_text())
+        return left
+
     def tagged_statements(self) -> list[tuple[dict[str, str], str]]:
         """Return every statement it was sent so far, in order, each with its query tag; {} when it had none.
 

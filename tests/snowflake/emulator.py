@@ -58,11 +58,6 @@ HASH_AGG = ", ".join(
     for count in range(1, 13)
     if (names := [f"value_{number}" for number in range(count)])
 )
-# A value that says its type, and is a date only where that is its type.
-VARIANTS = (
-    "to_variant(given) as given",
-    "as_date(given) as case when typeof(given) = 'DATE' then try_cast(given as date) end",
-)
 SESSION = {
     "current_warehouse": "CUSTOMER_360_TRANSFORM",
     "current_role": "CUSTOMER_360_TRANSFORMER",
@@ -224,8 +219,6 @@ def repair_catalog() -> None:
     def connect_with_session(self: FakeSnow, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         connection = connect(self, *args, **kwargs)
         connection._duck_conn.execute(f"create or replace temp macro hash_agg {HASH_AGG}")
-        for macro in VARIANTS:
-            connection._duck_conn.execute(f"create or replace temp macro {macro}")
         for function, value in SESSION.items():
             connection._duck_conn.execute(f"create or replace temp macro {function}() as '{value}'")
         connection._duck_conn.execute(f"create or replace temp macro {NO_TRANSACTION}")
@@ -241,7 +234,24 @@ def repair_catalog() -> None:
     FakeSnow.connect = connect_with_session
 
 
-def repair_requests() -> None:
+def planted_answer(faults: Path, sql: str) -> Response | None:
+    """Return the answer that a test planted for the next statement like this one; None without one.
+
+    :param faults: a file with a list of `pattern` (of the whole statement), `status` (of HTTP), `code` (the errno; none
+        with a status other than 200, for which the connector sends the statement again). Each is used once.
+    """
+    planted = json.loads(faults.read_text()) if faults.exists() else []
+    for fault in planted:
+        if re.search(fault["pattern"], " ".join(sql.split()), re.IGNORECASE):
+            planted.remove(fault)
+            faults.write_text(json.dumps(planted))
+            data = {"errorCode": fault["code"], "sqlState": "08001"}
+            answer = {"data": data, "code": fault["code"], "message": "planted by a test", "success": False}
+            return JSONResponse(answer, status_code=fault["status"])
+    return None
+
+
+def repair_requests(faults: Path) -> None:
     """Keep a login's query tag, answer a repeated request with the first one's result, and failures with a SQL error.
 
     The connector sends a statement again, under the same id, when it takes longer than its read timeout.
@@ -253,6 +263,12 @@ def repair_requests() -> None:
     def failed(message: str) -> JSONResponse:
         data = {"errorCode": "000999", "sqlState": "XX000"}
         return JSONResponse({"data": data, "code": "000999", "message": f"fakesnow: {message}", "success": False})
+
+    async def sql_of(request: Request) -> str:
+        body = await request.body()
+        if request.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        return str(json.loads(body).get("sqlText", ""))
 
     async def answer(request: Request) -> Response:
         try:
@@ -273,7 +289,8 @@ def repair_requests() -> None:
     async def answer_once(request: Request) -> Response:
         request_id = request.query_params["requestId"]
         if request_id not in under_way:
-            await request.body()
+            if planted := planted_answer(faults, await sql_of(request)):
+                return planted
             task = under_way[request_id] = asyncio.ensure_future(answer(request))
             task.add_done_callback(
                 lambda _: asyncio.get_running_loop().call_later(120, under_way.pop, request_id, None)
@@ -307,7 +324,7 @@ def main() -> None:
     repair_cursor(options.statements)
     repair_values()
     repair_catalog()
-    repair_requests()
+    repair_requests(options.statements.with_name("faults.json"))
     fakesnow.server.shared_fs = with_databases(options.folder)
     try:
         uvicorn.run(

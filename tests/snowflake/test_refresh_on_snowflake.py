@@ -163,6 +163,7 @@ def test_a_failed_validation_publishes_nothing_and_says_why(on_snowflake: Snowfl
     assert on_snowflake.tasks(run_id)["publish"] == "upstream_failed"
     log = on_snowflake.log(run_id, "validate_marts.validate_customer_360_profile")
     assert "profile_row_count_near_published" in log
+    assert on_snowflake.attempts(run_id) == []
     assert on_snowflake.query("select * from marts.customer_360_profile order by customer_id") == published
     assert len(on_snowflake.exports()) == 1
 
@@ -195,3 +196,31 @@ def test_a_backfill_of_two_dates_writes_history_and_leaves_what_is_published(
         (AS_OF_DATE,)
     ]
     assert len(on_snowflake.exports()) == 1
+
+
+def test_a_lost_connection_is_outlived_and_a_lost_session_ends_in_a_second_run_that_publishes(
+    on_snowflake: SnowflakeDeployment, green: str
+) -> None:
+    account = on_snowflake.account
+    if not isinstance(account, EmulatedAccount):
+        pytest.skip("nobody can take an account's network away")
+    exports = len(on_snowflake.exports())
+    account.plant(
+        # The connector sends it again under the same id, so that it is never done twice.
+        {"pattern": r"create or replace .*table .*\bdim_merchant_category\b", "status": 503, "code": None},
+        {"pattern": r"create or replace .*table .*\bint_customer_medians\b", "status": 200, "code": "390111"},
+    )
+    run_id, state = on_snowflake.run(as_of_date="2026-03-31")
+    assert state == "failed"
+    assert account.planted() == []
+    note = on_snowflake.note(run_id)
+    assert note.startswith("As of 2026-03-31: nothing published. dbt_build.dbt_producer_watcher failed: ")
+    assert "failed: int_customer_medians: 390111 (08001)" in note
+    assert "dim_merchant_category" not in note
+    second = f"attempt_2__{run_id}"
+    assert on_snowflake.attempts(run_id) == [second]
+    assert on_snowflake.state(second) == "success", on_snowflake.failures(second)
+    assert on_snowflake.wait_for_export(exports + 1)[-1]["partition_key"] == "2026-03-31"
+    assert on_snowflake.query("select distinct cast(as_of_date as varchar) from marts.customer_360_profile") == [
+        ("2026-03-31",)
+    ]

@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from include.customer_360.as_of_date import decide_as_of_date, last_complete_business_day
+from include.customer_360.as_of_date import decide_as_of_date, hour_of_the_day_after, last_complete_business_day
 
 NOW = datetime.datetime(2026, 11, 22, 8, tzinfo=datetime.UTC)
 
@@ -83,3 +83,33 @@ def test_a_day_in_progress_is_refused_with_the_last_complete_one() -> None:
 def test_what_is_no_date_is_refused(no_date: str) -> None:
     with pytest.raises(ValueError, match="is no date: give it as YYYY-MM-DD"):
         decide_as_of_date(None, no_date, NOW, NOW)
+
+
+@pytest.mark.parametrize("too_early", ["0001-01-01", "1899-12-31"])
+def test_a_date_before_the_calendar_is_refused_with_the_first_possible_one(too_early: str) -> None:
+    with pytest.raises(ValueError, match=rf"{too_early} lies before the calendar, whose first day is 1900-01-01"):
+        decide_as_of_date(None, too_early, NOW, NOW)
+
+
+def test_the_first_day_of_the_calendar_is_taken() -> None:
+    assert decide_as_of_date(None, "1900-01-01", NOW, NOW) == datetime.date(1900, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("as_of_date", "hour", "moment"),
+    [
+        ("2026-07-01", "05:00", "2026-07-02 09:00"),
+        ("2026-11-24", "05:00", "2026-11-25 10:00"),
+        # Clocks go from 2 to 3 on 8 March, and from 2 to 1 on 1 November.
+        ("2026-03-07", "05:00", "2026-03-08 09:00"),
+        ("2026-03-06", "05:00", "2026-03-07 10:00"),
+        ("2026-03-07", "02:30", "2026-03-08 07:30"),
+        ("2026-10-31", "05:00", "2026-11-01 10:00"),
+        ("2026-10-30", "05:00", "2026-10-31 09:00"),
+        ("2026-10-31", "01:30", "2026-11-01 05:30"),
+        ("2025-12-31", "00:00", "2026-01-01 05:00"),
+    ],
+)
+def test_an_hour_is_that_of_the_clocks_in_new_york_on_the_day_after(as_of_date: str, hour: str, moment: str) -> None:
+    day, time = datetime.date.fromisoformat(as_of_date), datetime.time.fromisoformat(hour)
+    assert hour_of_the_day_after(day, time) == utc(moment)

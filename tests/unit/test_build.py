@@ -39,15 +39,21 @@ def producer() -> Any:  # noqa: ANN401 - Cosmos' operator
     return dags["customer_360_refresh"].get_task("dbt_build.dbt_producer_watcher")
 
 
-def event(level: str, name: str, unique_id: str, node_status: str) -> str:
+def event(level: str, name: str, unique_id: str, node_status: str, **data: object) -> str:
     """Return an event as dbt hands it to its callbacks."""
     node_info = {
         "unique_id": unique_id,
+        "node_name": unique_id.split(".")[-1],
         "node_status": node_status,
         "resource_type": unique_id.split(".")[0],
         "node_path": f"intermediate/{unique_id.split('.')[-1]}.sql",
     }
-    return json.dumps({"info": {"name": name, "level": level, "msg": name}, "data": {"node_info": node_info}})
+    return json.dumps({"info": {"name": name, "level": level, "msg": name}, "data": {"node_info": node_info, **data}})
+
+
+def finished(unique_id: str, status: str, message: str) -> str:
+    result = {"status": status, "message": message}
+    return event("debug", "NodeFinished", unique_id, status, run_result=result)
 
 
 def reported(producer: Any, folder: Path, *events: str) -> list[tuple[str, Any]]:  # noqa: ANN401
@@ -65,7 +71,7 @@ def test_each_finished_node_is_reported_once_beside_those_before_it(producer: An
         producer,
         tmp_path,
         event("info", "LogStartLine", NODE, "started"),
-        event("debug", "NodeFinished", NODE, "success"),
+        finished(NODE, "success", "OK"),
         event("info", "LogModelResult", NODE, "success"),
         event("error", "LogModelResult", BROKEN, "error"),
         event("info", "SkippingDetails", AFTER_BROKEN, "skipped"),
@@ -79,6 +85,21 @@ def test_each_finished_node_is_reported_once_beside_those_before_it(producer: An
 def test_a_data_test_is_no_node_to_watch(producer: Any, tmp_path: Path) -> None:  # noqa: ANN401
     of_test = event("error", "LogTestResult", "test.customer_analytics.unique_int_customers", "fail")
     assert reported(producer, tmp_path, of_test) == []
+
+
+def test_what_failed_is_kept_with_what_dbt_says_of_it(producer: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    reported(
+        producer,
+        tmp_path,
+        finished(NODE, "success", "OK"),
+        finished(BROKEN, "error", "Database Error in model customer_segments\n  250003: no answer"),
+        finished("test.customer_analytics.unique_int_customers", "fail", "Got 1 result"),
+        finished(AFTER_BROKEN, "skipped", "Skipping"),
+    )
+    assert producer.node_failures == {
+        "customer_segments": "Database Error in model customer_segments\n  250003: no answer",
+        "unique_int_customers": "Got 1 result",
+    }
 
 
 def test_the_sql_of_a_finished_model_is_kept_for_people(producer: Any, tmp_path: Path) -> None:  # noqa: ANN401

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import fcntl
 import json
-import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,8 +21,11 @@ from local.local_airflow import (
     LocalAirflowError,
     home_of,
     is_taken,
+    kept_secrets,
     running_state,
     ui_port,
+    up,
+    warehouse_name,
 )
 
 
@@ -103,16 +107,121 @@ def test_secrets_are_made_once_and_only_their_owner_can_read_them(tmp_path: Path
         assert stat.S_IMODE((airflow.home / name).stat().st_mode) == 0o600
 
 
-def test_a_second_start_on_the_same_warehouse_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    airflow = airflow_in(tmp_path)
-    state = {"pid": os.getpid(), "url": "http://127.0.0.1:8080", "warehouse": "w.duckdb"}
-    with (airflow.home / "running.json").open("w+") as running:
-        json.dump(state, running)
-        running.flush()
-        fcntl.flock(running, fcntl.LOCK_EX)
+@contextlib.contextmanager
+def running(of: Settings) -> Iterator[Path]:
+    """Have it look as if an Airflow ran on this warehouse, as process 4711; gives its home."""
+    home = home_of(of)
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "running.json").open("w+") as state:
+        json.dump({"pid": 4711, "url": "http://127.0.0.1:8099", "warehouse": warehouse_name(of)}, state)
+        state.flush()
+        fcntl.flock(state, fcntl.LOCK_EX)
+        yield home
 
-        with pytest.raises(LocalAirflowError, match=rf"pid {os.getpid()}, http://127.0.0.1:8080.*make down"):
-            airflow.start()
+
+def test_a_second_start_on_the_same_warehouse_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    airflow = LocalAirflow(settings(tmp_path))
+
+    with (
+        running(airflow.settings),
+        pytest.raises(LocalAirflowError, match=r"pid 4711, http://127.0.0.1:8099.*make down"),
+    ):
+        airflow.start()
+
+
+def test_a_second_make_up_shows_again_how_to_log_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with running(settings(tmp_path)) as home:
+        password = kept_secrets(home / "password.json", ("admin",), size=12)["admin"]
+        up(settings(tmp_path))
+
+    assert capsys.readouterr().out.splitlines() == [
+        f"Airflow is up already, on {tmp_path}/w.duckdb (pid 4711). `make down` stops it.",
+        "  UI        http://localhost:8099",
+        "  user      admin",
+        f"  password  {password}",
+    ]
+    assert not (tmp_path / "w.duckdb").exists()
+
+
+def run_command(monkeypatch: pytest.MonkeyPatch, of: Settings, *command: str) -> int:
+    for name in ("warehouse", "warehouse_file", "export_root"):
+        monkeypatch.setenv(name.upper(), str(getattr(of, name)))
+    monkeypatch.setattr("sys.argv", ["local_airflow", *command])
+    return local_airflow.main()
+
+
+def test_make_down_names_the_airflow_that_runs_on_another_warehouse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(settings(tmp_path, "other.duckdb")):
+        assert run_command(monkeypatch, settings(tmp_path), "down") == 0
+    other = f"{tmp_path}/other.duckdb"
+
+    assert capsys.readouterr().out == (
+        f"No Airflow runs on {tmp_path}/w.duckdb. One runs on {other} (pid 4711, http://127.0.0.1:8099): "
+        f"`WAREHOUSE_FILE={other} make down` stops it.\n"
+    )
+    assert run_command(monkeypatch, settings(tmp_path), "down") == 0
+    assert capsys.readouterr().out == f"No Airflow runs on {tmp_path}/w.duckdb.\n"
+
+
+def test_airflows_command_line_gets_the_environment_of_the_airflow_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr("os.execve", lambda _, command, environment: executed.append((command, environment)))
+    monkeypatch.chdir(tmp_path)
+    with running(settings(tmp_path)) as home:
+        run_command(monkeypatch, settings(tmp_path), "airflow", "backfill", "create", "--dag-id", "x", "--dry-run")
+        [(command, environment)] = executed
+        expected = LocalAirflow(settings(tmp_path), by_the_clock=True).environment(8099)
+
+    assert command[1:] == ["-m", "airflow", "backfill", "create", "--dag-id", "x", "--dry-run"]
+    assert environment["AIRFLOW_HOME"] == str(home)
+    changing = {"DBT_LOG_PATH"}
+    assert {name: value for name, value in environment.items() if name not in changing} == {
+        name: value for name, value in expected.items() if name not in changing
+    }
+
+
+def test_airflows_command_line_is_refused_where_no_airflow_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(settings(tmp_path, "other.duckdb")):
+        assert run_command(monkeypatch, settings(tmp_path), "airflow", "dags", "list") == 1
+
+    assert capsys.readouterr().err.startswith(
+        f"No Airflow runs on {tmp_path}/w.duckdb: `make up` starts one, then run this again. One runs on "
+        f"{tmp_path}/other.duckdb (pid 4711"
+    )
+
+
+def test_runs_that_an_earlier_end_cut_off_are_failed_and_named(tmp_path: Path) -> None:
+    runs = [
+        {
+            "dag_id": "campaign_exports",
+            "dag_run_id": "asset__1",
+            "state": "queued",
+            "partition_key": "2026-03-30",
+            "conf": None,
+        },
+        {
+            "dag_id": "customer_360_refresh",
+            "dag_run_id": "manual__2",
+            "state": "running",
+            "partition_key": None,
+            "conf": {"as_of_date": "2026-03-31"},
+        },
+    ]
+    path = "dags/campaign_exports/dagRuns/asset__1", "dags/customer_360_refresh/dagRuns/manual__2"
+    api = answering({"dags/~/dagRuns": {"dag_runs": runs}, path[0]: {}, path[1]: {}})
+
+    assert airflow_in(tmp_path).fail_cut_off_runs(api) == [
+        "campaign_exports of 2026-03-30 (asset__1) was queued when the Airflow before this one ended, and is failed "
+        "now: its audiences may be missing. A new run of it exports what is published.",
+        "customer_360_refresh of 2026-03-31 (manual__2) was running when the Airflow before this one ended, and is "
+        "failed now: start a new run for that date.",
+    ]
 
 
 def test_what_a_killed_airflow_left_behind_is_not_taken_for_a_running_one(tmp_path: Path) -> None:

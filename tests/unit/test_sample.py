@@ -1,15 +1,16 @@
 import datetime
-import subprocess
-import sys
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from include.customer_360.settings import Settings
-from local.sample import SampleCounts, ensure_sample, write_sample
+from local.sample import SampleCounts, make_sample, needs_sample, write_sample
 from local.sources import CUSTOMERS, TRANSACTIONS, SourceTable, WarehouseError
+from tests.held_file import held
 
 AS_OF_DATE = datetime.date(2026, 3, 31)
 SEED = 42
@@ -306,73 +307,158 @@ def test_write_sample_never_replaces_sources(tmp_path: Path) -> None:
 
 
 def settings_for(warehouse_file: Path, **changed: object) -> Settings:
-    fields = {"warehouse_file": warehouse_file, "customers": 20, "months": 2, "seed": 7, "as_of_date": AS_OF_DATE}
+    fields = {
+        "warehouse_file": warehouse_file,
+        "export_root": str(warehouse_file.parent / "exports"),
+        "customers": 20,
+        "months": 2,
+        "seed": 7,
+        "as_of_date": AS_OF_DATE,
+    }
     return Settings(_env_file=None, **(fields | changed))
 
 
-def test_ensure_sample_fills_a_new_warehouse_and_remembers_where_the_rows_came_from(tmp_path: Path) -> None:
-    warehouse_file = tmp_path / "new folder" / "raw.duckdb"
-    counts = ensure_sample(settings_for(warehouse_file))
+def home_with_run(folder: Path, dag_id: str = "customer_360_refresh") -> Path:
+    """Return an Airflow home on whose record is one run."""
+    home = folder / "home"
+    home.mkdir()
+    with closing(sqlite3.connect(home / "airflow.db")) as connection:
+        connection.execute("create table dag_run (id integer primary key, dag_id text, run_id text)")
+        connection.execute("insert into dag_run (dag_id, run_id) values (?, 'refresh__2026-03-30')", [dag_id])
+        connection.commit()
+    return home
+
+
+def exported(root: Path) -> Path:
+    """Return the manifest of an audience below this export root."""
+    manifest = root / "retention" / "as_of_date=2026-03-30" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text("{}")
+    return manifest
+
+
+def with_sources(warehouse_file: Path) -> Path:
+    with duckdb.connect(warehouse_file) as connection:
+        connection.execute("create schema raw")
+        connection.execute("create table raw.customers as select 'mine' as customer_id")
+        connection.execute("create table raw.transactions as select 'mine' as transaction_id")
+    return warehouse_file
+
+
+def test_the_sample_fills_a_new_warehouse_and_remembers_where_the_rows_came_from(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path / "new folder" / "raw.duckdb")
+    assert needs_sample(settings, tmp_path / "home")
+    assert not settings.warehouse_file.parent.exists()
+    counts = make_sample(settings)
     with duckdb.connect() as connection:
-        connection.execute(f"attach '{warehouse_file}' as w (read_only)")
+        connection.execute(f"attach '{settings.warehouse_file}' as w (read_only)")
         (transactions,) = connection.execute("select count(*) from w.raw.transactions").fetchone()
         (loaded_at, *remembered) = connection.execute("from w.ops.source_loads").fetchone()
     described = "customers=20, months=2, seed=7, as_of_date=2026-03-31"
     assert counts == SampleCounts(20, transactions)
     assert remembered == ["sample", described, described, 20, transactions]
     assert abs(datetime.datetime.now(datetime.UTC).replace(tzinfo=None) - loaded_at) < datetime.timedelta(minutes=5)
+    assert not needs_sample(settings, tmp_path / "home")
 
 
-def test_ensure_sample_leaves_sources_alone(tmp_path: Path) -> None:
-    warehouse_file = tmp_path / "w.duckdb"
-    with duckdb.connect(warehouse_file) as connection:
-        connection.execute("create schema raw")
-        connection.execute("create table raw.customers as select 'mine' as customer_id")
-        connection.execute("create table raw.transactions as select 'mine' as transaction_id")
-    assert ensure_sample(settings_for(warehouse_file)) is None
-    assert rows(warehouse_file, "from raw.customers") == [("mine",)]
+def test_sources_never_get_the_sample_whatever_was_built_with_them(tmp_path: Path) -> None:
+    exported(tmp_path / "exports")
+    assert not needs_sample(settings_for(with_sources(tmp_path / "w.duckdb")), home_with_run(tmp_path))
 
 
-def test_ensure_sample_refuses_half_of_the_sources(tmp_path: Path) -> None:
+def test_sources_never_get_the_sample_that_is_asked_for(tmp_path: Path) -> None:
+    file = with_sources(tmp_path / "w.duckdb")
+    with pytest.raises(WarehouseError, match=rf"SAMPLE=1 asks for the sample, but {file} has sources.*WAREHOUSE_FILE"):
+        needs_sample(settings_for(file, sample=True), tmp_path / "home")
+    assert rows(file, "from raw.customers") == [("mine",)]
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["lost", "without sources"])
+def test_a_warehouse_whose_audiences_were_exported_gets_no_sample(there: bool, tmp_path: Path) -> None:
+    file = tmp_path / "w.duckdb"
+    if there:
+        duckdb.connect(file).close()
+    manifest = exported(tmp_path / "exports")
+    with pytest.raises(WarehouseError) as raised:
+        needs_sample(settings_for(file), tmp_path / "home")
+    assert str(raised.value) == (
+        f"The warehouse {file} {'has no sources' if there else 'is not there'}, but something was built here before: "
+        f"audiences were exported ({manifest}). The sample is not made in its place. Where the file was moved, renamed "
+        "or deleted, put it back or name it (WAREHOUSE_FILE=...); docs/backup.md says how to restore a backup. "
+        "`make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...` fills it with data of your own, and SAMPLE=1 "
+        f"EXPORT_ROOT={tmp_path}/exports_w with the sample."
+    )
+    assert file.exists() == there
+
+
+def test_a_warehouse_on_which_an_airflow_ran_gets_no_sample_but_when_it_is_asked_for(tmp_path: Path) -> None:
+    file, home = tmp_path / "w.duckdb", home_with_run(tmp_path)
+    wanted = rf"{file} is not there.*its Airflow ran refresh__2026-03-30 \({home}\).*SAMPLE=1 with the sample"
+    with pytest.raises(WarehouseError, match=wanted):
+        needs_sample(settings_for(file), home)
+    assert not file.exists()
+    assert needs_sample(settings_for(file, sample=True), home)
+
+
+def test_a_start_that_was_cut_off_before_its_first_run_built_nothing(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path / "w.duckdb")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "airflow.db").touch()
+    assert needs_sample(settings, tmp_path / "empty")
+    assert needs_sample(settings, home_with_run(tmp_path, dag_id="campaign_exports"))
+
+
+def test_the_sample_that_is_asked_for_beside_another_warehouse_needs_an_export_root_of_its_own(tmp_path: Path) -> None:
+    exported(tmp_path / "exports")
+    settings = settings_for(tmp_path / "second.duckdb", sample=True)
+    own = tmp_path / "exports_second"
+    with pytest.raises(WarehouseError, match=rf"holds audiences of another warehouse.*EXPORT_ROOT={own}\.$"):
+        needs_sample(settings, tmp_path / "home")
+    assert needs_sample(settings_for(settings.warehouse_file, sample=True, export_root=str(own)), tmp_path / "home")
+
+
+def test_half_of_the_sources_is_refused(tmp_path: Path) -> None:
     warehouse_file = tmp_path / "w.duckdb"
     with duckdb.connect(warehouse_file) as connection:
         connection.execute("create schema raw; create table raw.customers as select 'mine' as customer_id")
     with pytest.raises(WarehouseError, match=r"holds raw\.customers but not the other"):
-        ensure_sample(settings_for(warehouse_file))
+        needs_sample(settings_for(warehouse_file), tmp_path / "home")
 
 
-def test_ensure_sample_refuses_a_date_that_is_not_over(tmp_path: Path) -> None:
+def test_a_date_that_is_not_over_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="as_of_date 2999-01-01 is not over yet"):
-        ensure_sample(settings_for(tmp_path / "w.duckdb", as_of_date=datetime.date(2999, 1, 1)))
+        needs_sample(settings_for(tmp_path / "w.duckdb", as_of_date=datetime.date(2999, 1, 1)), tmp_path / "home")
     assert not (tmp_path / "w.duckdb").exists()
 
 
-def test_ensure_sample_leaves_snowflake_to_its_ingestion(tmp_path: Path) -> None:
-    assert ensure_sample(settings_for(tmp_path / "w.duckdb", warehouse="snowflake")) is None
+def test_snowflake_is_left_to_its_ingestion(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path / "w.duckdb", warehouse="snowflake")
+    assert not needs_sample(settings, tmp_path / "home")
+    with pytest.raises(WarehouseError, match="SAMPLE=1 is for DuckDB, and WAREHOUSE is snowflake"):
+        needs_sample(settings.model_copy(update={"sample": True}), tmp_path / "home")
     assert not (tmp_path / "w.duckdb").exists()
 
 
 def test_a_file_that_is_no_warehouse_is_named_and_kept(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a warehouse" * 100)
     with pytest.raises(WarehouseError, match=r"notes\.txt is not a DuckDB file"):
-        ensure_sample(settings_for(tmp_path / "notes.txt"))
+        needs_sample(settings_for(tmp_path / "notes.txt"), tmp_path / "home")
     assert (tmp_path / "notes.txt").read_text() == "not a warehouse" * 100
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(WarehouseError, match=r"The folder of the warehouse, .*taken.*, cannot be made"):
-        ensure_sample(settings_for(tmp_path / "taken" / "w.duckdb"))
+        make_sample(settings_for(tmp_path / "taken" / "w.duckdb"))
 
 
-def test_a_warehouse_that_another_process_holds_is_named(tmp_path: Path) -> None:
+def test_a_warehouse_that_another_process_holds_is_waited_for_and_then_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     warehouse_file = tmp_path / "w.duckdb"
-    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); input()"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", hold, str(warehouse_file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with holder:
-        holder.stdout.readline()
-        with pytest.raises(WarehouseError, match=r"w\.duckdb is in use by another program\. Stop Airflow"):
-            ensure_sample(settings_for(warehouse_file))
-        holder.communicate("\n")
+    with held(warehouse_file, seconds=1.5):
+        make_sample(settings_for(warehouse_file))
+    assert value(warehouse_file, "select count(*) from raw.customers") == 20
+    with held(warehouse_file) as pid, pytest.raises(WarehouseError, match=rf"in use by \S+ \(PID {pid}\), and still"):
+        needs_sample(settings_for(warehouse_file, warehouse_lock_wait=0), tmp_path / "home")
+    assert capsys.readouterr().err.count("waiting until it is free") == 1

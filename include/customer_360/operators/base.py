@@ -6,17 +6,24 @@ import datetime
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import duckdb
 from airflow.providers.common.sql.operators.sql import BaseSQLOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.customer_360.connection import (
     CONN_ID,
+    WarehouseFileUnusable,
     query_tag,
     session_parameters,
+    waiting_for_the_file,
     warehouse_connection,
     writer_slots,
 )
+from include.customer_360.duckdb_file import says_damaged, what_damage_asks_for
+from include.customer_360.failures import one_line, said_by_client, what_to_correct
 from include.customer_360.settings import POOL, load_settings
 
 if TYPE_CHECKING:
@@ -25,6 +32,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection, Context
 
 PROFILE = "marts.customer_360_profile"
+
+
+class WarehouseRefused(AirflowFailException):
+    """The warehouse refuses the user, or something to it; the message says what and what to do. No retry helps."""
 
 
 class WarehouseOperator(BaseSQLOperator):
@@ -47,6 +58,8 @@ class WarehouseOperator(BaseSQLOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
     sql_names: Sequence[str] = ("as_of_date", "dag_run_id")
     reads_only: ClassVar[bool] = False
+    skip_reason: str = ""
+    """Why the task skipped itself, for its callbacks: Airflow hands them the exception of a failure, not of a skip."""
 
     def __init__(
         self,
@@ -84,15 +97,38 @@ class WarehouseOperator(BaseSQLOperator):
     def warehouse_session(self) -> Iterator[tuple[DbApiHook, Any]]:
         """Open the warehouse; gives the hook and a cursor, which are closed at the end.
 
-        On Snowflake the session has the connection's role and no other, whatever the user's default says.
+        On Snowflake the session has the connection's role and no other, whatever the user's default says. A DuckDB
+        file that another program has open is waited for, as long as WAREHOUSE_LOCK_WAIT says.
 
         :raises WarehouseConnectionError: when the connection cannot be used.
+        :raises WarehouseRefused: when the warehouse refuses the user, or something to it.
+        :raises WarehouseFileUnusable: when the DuckDB file is missing, damaged, or no file of this DuckDB.
+        :raises DuckDBFileInUse: when another program still has it open after that time.
         """
         hook = self.get_db_hook()
-        with closing(hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
-            if load_settings().warehouse == "snowflake":
-                cursor.execute("use secondary roles none")
-            yield hook, cursor
+        on_snowflake = load_settings().warehouse == "snowflake"
+        try:
+            opened = hook.get_conn() if on_snowflake else waiting_for_the_file(hook, self.log.warning)
+            with closing(opened) as connection, closing(connection.cursor()) as cursor:
+                if on_snowflake:
+                    cursor.execute("use secondary roles none")
+                yield hook, cursor
+        except AirflowSkipException as skip:
+            self.skip_reason = str(skip)
+            # Airflow logs it too, in a group that the UI shows closed.
+            self.log.info("Skipped: %s", skip)
+            raise
+        except AirflowFailException:
+            raise
+        except Exception as error:
+            if not on_snowflake and isinstance(error, (duckdb.Error, AirflowException)) and says_damaged(str(error)):
+                file = Path(hook.get_database())
+                raise WarehouseFileUnusable(f"{error}{what_damage_asks_for(str(error), file)}") from error
+            said = str(error.__cause__ or error)
+            if step := what_to_correct(said):
+                refused = f"Connection {self.conn_id!r} is refused: {one_line(said_by_client(said))}"
+                raise WarehouseRefused(f"{refused}\n{step} Then start a new run.") from error
+            raise
 
     def hook_options(self, connection: Connection) -> dict[str, Any]:
         """Return what the hook is opened with besides what the connection says."""

@@ -6,10 +6,12 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.duckdb.hooks.duckdb import DuckDBHook
 from airflow.sdk.exceptions import AirflowFailException
 from cosmos.operators._watcher.base import _log_dbt_msg, store_compiled_sql_for_model
 
-from include.customer_360.connection import dbt_environment, warehouse_connection
+from include.customer_360.connection import CONN_ID, dbt_environment, waiting_for_the_file, warehouse_connection
+from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,15 +23,19 @@ NODES = "dbt_nodes"
 """The producer's XCom of its finished nodes: status and message, by unique_id."""
 NODE_RESULTS = ("LogModelResult", "LogSeedResult", "LogSnapshotResult", "SkippingDetails", "LogSkipBecauseError")
 """dbt's events with which a node is finished; those of a data test are not among them."""
+FAILED = ("error", "fail", "runtime error")
+"""dbt's statuses of a node or a data test that failed."""
 
 
 def before_dbt_build(context: Context) -> None:
-    """Refuse a second try, hand dbt its credentials, and report what the watchers ask for.
+    """Refuse a second try, hand dbt its credentials, wait for a DuckDB file, and report what the watchers ask for.
 
-    :raises AirflowFailException: on every try but the first, or when connection `warehouse` cannot be used.
+    :raises AirflowFailException: on every try but the first, or when connection `warehouse` or its file cannot be used.
+    :raises DuckDBFileInUse: when another program still has the file open after WAREHOUSE_LOCK_WAIT.
     """
     refuse_second_try(context)
     hand_over_credentials(context["task"])
+    wait_for_the_file_of(context["task"])
     report_finished_nodes(context["task"])
 
 
@@ -59,12 +65,29 @@ def hand_over_credentials(producer: DbtProducerWatcherOperator) -> None:
         producer.env = {**(producer.env or {}), **dbt_environment(connection)}
 
 
+def wait_for_the_file_of(producer: DbtProducerWatcherOperator) -> None:
+    """Wait until the DuckDB file that dbt will open is free: dbt says nothing while it waits, and makes a missing file.
+
+    :raises WarehouseFileUnusable: when it is missing, damaged, or no file of this DuckDB.
+    :raises DuckDBFileInUse: when another program still has it open after WAREHOUSE_LOCK_WAIT.
+    """
+    settings = load_settings()
+    if settings.warehouse == "duckdb":
+        # dbt's file is the setting's; the connection is what the operators open.
+        hook = DuckDBHook(
+            duckdb_conn_id=CONN_ID, database=str(settings.warehouse_file), memory_limit=settings.warehouse_memory
+        )
+        waiting_for_the_file(hook, producer.log.warning).close()
+
+
 def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:
     """Have the producer report its finished nodes by one XCom, NODES, instead of by several for each event of dbt's.
 
     dbt waits for every write, and one look at one XCom tells all watchers where the build is. What dbt prints goes to
-    the log as before, and the SQL of each finished model to an XCom of its own, for people.
+    the log as before, and the SQL of each finished model to an XCom of its own, for people. What failed, and why, is
+    the producer's `node_failures`, by name, data tests among it.
     """
+    producer.node_failures = {}
 
     def make_parser() -> Callable[[str, Any], None]:
         nodes: dict[str, dict[str, str]] = {}
@@ -72,6 +95,9 @@ def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:
 
         def parse(line: str, extra: Any) -> None:  # noqa: ANN401 - as in Cosmos
             event = json.loads(line)
+            if event["info"]["name"] == "NodeFinished" and event["data"]["run_result"]["status"] in FAILED:
+                failed = event["data"]["run_result"]
+                producer.node_failures[event["data"]["node_info"]["node_name"]] = failed.get("message", "")
             if event["info"]["level"] == "debug":
                 return
             _log_dbt_msg(event)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from airflow.providers.common.sql.operators.sql import SQLCheckResult
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from include.customer_360.as_of_date import BUSINESS_TIME_ZONE, hour_of_the_day_after
+from include.customer_360.dbt_seeds import dbt_seeds
 from include.customer_360.dbt_vars import dbt_vars
+from include.customer_360.holidays import holiday
 from include.customer_360.operators.base import RunSchemaOperator
+from include.customer_360.settings import WEEKDAYS, WRITTEN_DATE, load_settings
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook
@@ -31,6 +39,8 @@ RESULT_COLUMNS = (
     "checked_at",
 )
 RESULTS = "validation_results"
+LATE = "late"
+"""The severity of a check of the sources that a later delivery puts right."""
 Result = tuple[Any, ...]
 """One check's row of ops.validation_results, in the order of RESULT_COLUMNS."""
 
@@ -47,13 +57,14 @@ class ValidateOperator(RunSchemaOperator):
     """Run `validations/<mart>.sql`, log its checks, hand on their results, and fail on a failed error check.
 
     The SQL returns one row per check: check_name, severity (`error` or `warn`), observed, expected, passed. Its
-    template may also use `mart`, `drift`, `drift_severity`, `freshness_severity` and `vars`, those of the dbt project.
+    template may also use `mart`, `drift`, `drift_severity`, `vars` and `seeds`, those of the dbt project, and, for the
+    sources, `freshness_severity` and `calendar`.
     Returns (XCom) `{"passed": n, "warned": n, "failed": n}`.
 
     :param mart: the mart's name, which is also the template's, or `sources`.
     :param drift: its limits per measure, as its yml gives them.
     :param drift_severity: `error` or `warn`, for a measure that moved too far against what is published.
-    :param freshness_severity: `error` or `warn`, for sources older than as_of_date.
+    :param freshness_severity: `late` or `warn`, for sources that are not all there.
     :param dag_run_id: the run under which the results are kept.
     """
 
@@ -70,6 +81,8 @@ class ValidateOperator(RunSchemaOperator):
         "drift_severity",
         "freshness_severity",
         "vars",
+        "seeds",
+        "calendar",
     )
     ui_color = "#d4ecd4"
 
@@ -79,7 +92,7 @@ class ValidateOperator(RunSchemaOperator):
         mart: str,
         drift: Mapping[str, DriftLimits] | None = None,
         drift_severity: str = "error",
-        freshness_severity: str = "error",
+        freshness_severity: str = LATE,
         **kwargs: Any,  # noqa: ANN401 - passed on to RunSchemaOperator
     ) -> None:
         super().__init__(**kwargs)
@@ -94,12 +107,42 @@ class ValidateOperator(RunSchemaOperator):
         """The vars of the dbt project, by name. No attribute: an operator is copied, and they cannot be."""
         return dbt_vars()
 
+    @property
+    def seeds(self) -> Mapping[str, Sequence[Mapping[str, str]]]:
+        """The rows of the seeds of the dbt project, by name."""
+        return dbt_seeds()
+
+    @property
+    def calendar(self) -> list[dict[str, str | None]]:
+        """The days that sources are looked at for, as_of_date and then the days before it; none before it is rendered.
+
+        Each with its date and the next (YYYY-MM-DD), its weekday and the name of its holiday, None when it is none.
+        """
+        if not re.fullmatch(WRITTEN_DATE, self.as_of_date):
+            return []
+        last = datetime.date.fromisoformat(self.as_of_date)
+        days = [
+            last - datetime.timedelta(days=number) for number in range(7 * (dbt_vars()["sources_profile_weeks"] + 1))
+        ]
+        return [
+            {
+                "date": str(day),
+                "next_date": str(day + datetime.timedelta(days=1)),
+                "weekday": WEEKDAYS[day.weekday()].title(),
+                "holiday": holiday(day),
+            }
+            for day in days
+        ]
+
     def prepare(self, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
         """Make what the checks read besides what a run builds: nothing."""
 
     def hand_on(self, results: Sequence[Result], context: Context, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
         """See to it that the results get into ops.validation_results, the failed ones too."""
         raise NotImplementedError
+
+    def before_failing(self, failed: Sequence[SQLCheckResult], context: Context) -> None:
+        """Do what may yet save the run: nothing."""
 
     def execute(self, context: Context) -> dict[str, int]:
         """Run the checks.
@@ -119,6 +162,8 @@ class ValidateOperator(RunSchemaOperator):
             self.hand_on(rows, context, cursor, hook)
 
         failed = [check for check in self.check_results if not check.success and check.severity != "warn"]
+        if failed:
+            self.before_failing(failed, context)
         warned = [check for check in self.check_results if not check.success and check.severity == "warn"]
         self.log.info(
             "Validation of %s for %s in %s:\n%s",
@@ -178,13 +223,29 @@ class ValidateSourcesOperator(ValidateOperator):
 
     It is the first of a run to open the warehouse, and makes the tables of schema ops that the others read and fill.
 
+    Where they are not there yet, it waits for them, deferred, without a worker or a slot of its pool, and looks
+    again until `wait_until`. A backfill does not wait. Sources that somebody loaded, by hand or as the sample, are what
+    they are: what is late there only warns.
+
     :param drift: the measures of all marts; each gets a column in ops.publications.
+    :param wait_until: the hour in New York, on the day after as_of_date, after which it fails; None: at once.
+    :param look_every: how long it waits from one look to the next.
     """
 
     template_fields: Sequence[str] = (*ValidateOperator.template_fields, "ops_tables")
 
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to ValidateOperator
+    def __init__(
+        self,
+        *,
+        wait_until: datetime.time | None = None,
+        look_every: datetime.timedelta = datetime.timedelta(minutes=10),
+        **kwargs: Any,  # noqa: ANN401 - passed on to ValidateOperator
+    ) -> None:
         super().__init__(mart="sources", **kwargs)
+        self.wait_until = wait_until
+        self.look_every = look_every
+        self.has_waited = False
+        self.late: set[str] = set()
         self.ops_tables = "publish/ops_tables.sql"
 
     def prepare(self, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
@@ -195,6 +256,79 @@ class ValidateSourcesOperator(ValidateOperator):
     def hand_on(self, results: Sequence[Result], context: Context, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
         """Keep the results."""
         keep_results(cursor, hook.placeholder, {(self.dag_run_id, self.mart): results})
+
+    def before_failing(self, failed: Sequence[SQLCheckResult], context: Context) -> None:
+        """Wait for what is missing, as long as there is time.
+
+        :raises TaskDeferred: until the next look.
+        """
+        if self.wait_until is None or context["dag_run"].run_type == "backfill":
+            return
+        last_look = hour_of_the_day_after(datetime.date.fromisoformat(self.as_of_date), self.wait_until)
+        if now() >= last_look:
+            return
+        next_look = min(now() + self.look_every, last_look)
+        self.log.info(
+            "The sources of %s are not there: %s. Looking again at %s, until %s in New York.",
+            self.as_of_date,
+            "; ".join(f"{check.name}: {check.actual}, expected {check.expected}" for check in failed),
+            on_clocks(next_look),
+            on_clocks(last_look),
+        )
+        self.defer(trigger=DateTimeTrigger(next_look), method_name="look_again")
+
+    def look_again(self, context: Context, event: object = None) -> dict[str, int]:
+        """Go on after waiting: check once more, with what `execute` returns and raises.
+
+        :param event: the trigger's, the moment for which it waited.
+        """
+        self.has_waited = True
+        return self.execute(context)
+
+    def _run_checks(self, cursor: Any) -> list[SQLCheckResult]:  # noqa: ANN401 - DB-API
+        checks = super()._run_checks(cursor)
+        self.late = {check.name for check in checks if check.severity == LATE}
+        if not self.late:
+            return checks
+        severity = "warn" if loaded_by_hand(cursor) else "error"
+        return [replace(check, severity=severity) if check.severity == LATE else check for check in checks]
+
+    def _what_failed(self, failed: list[SQLCheckResult]) -> str:
+        checks = "\n".join(f"- {check.name}: observed {check.actual}; expected {check.expected}" for check in failed)
+        waited = f", though the run waited until {self.wait_until:%H:%M} in New York" if self.has_waited else ""
+        none_missing = " Where nothing is missing, start one with accept_sources."
+        return (
+            f"The sources of {self.as_of_date} are not ready{waited}; nothing is built. {len(failed)} of "
+            f"{len(self.check_results)} checks failed:\n{checks}\n"
+            "Ask for what is missing or wrong, then clear this task, or start a new run for as_of_date "
+            f"{self.as_of_date}.{none_missing if self.late & {check.name for check in failed} else ''}"
+        )
+
+
+def now() -> datetime.datetime:
+    """Return the moment, in UTC."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def on_clocks(moment: datetime.datetime) -> str:
+    """Return a moment as clocks in New York show it, HH:MM."""
+    return f"{moment.astimezone(ZoneInfo(BUSINESS_TIME_ZONE)):%H:%M}"
+
+
+def loaded_by_hand(cursor: Any) -> bool:  # noqa: ANN401 - DB-API
+    """Return whether the sources are the sample or files that somebody loaded: nobody delivers more of them.
+
+    Only the embedded warehouse is filled so.
+    """
+    if load_settings().warehouse != "duckdb":
+        return False
+    cursor.execute(
+        "select count(*) from information_schema.tables where table_schema = 'ops' and table_name = 'source_loads'"
+    )
+    if cursor.fetchone()[0] == 0:
+        return False
+    cursor.execute("select count(*) from ops.source_loads")
+    return bool(cursor.fetchone()[0])
 
 
 class ValidateMartOperator(ValidateOperator):

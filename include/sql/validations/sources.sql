@@ -1,6 +1,6 @@
-{#- Are there sources, and are they fresh? -#}
-{% from 'validations/checks.jinja' import as_of with context -%}
-{% set oldest_days = 3 -%}
+{#- Are there sources, are those of as_of_date there, and do they speak of what is known? -#}
+{% import 'validations/sources_ready.jinja' as ready with context %}
+{% import 'validations/sources_names.jinja' as names with context -%}
 
 with customers as (
 
@@ -8,14 +8,25 @@ with customers as (
 
 ),
 
+-- Snowflake has all of these in the table's metadata. Dates may be text: what is no date may then be the first of them, and
+-- says nothing about the first day.
 transactions as (
 
     select
         count(*) as row_count,
-        max(case when transaction_date <= {{ as_of }} then transaction_date end) as latest_date
+        coalesce(
+            try_cast(substr(cast(min(transaction_date) as varchar), 1, 10) as date),
+            case when max(transaction_date) is not null then cast('{{ vars.calendar_first_day }}' as date) end
+        ) as first_date,
+        substr(cast(max(transaction_date) as varchar), 1, 10) as last_date,
+        max(ingested_at) as last_arrival
     from raw.transactions
 
 ),
+
+{{ ready.profile() }},
+
+{{ names.counts() }},
 
 final as (
 
@@ -34,17 +45,8 @@ final as (
         'at least 1 row' as expected,
         row_count > 0 as passed
     from transactions
-    union all
-    select
-        'sources_transactions_fresh' as check_name,
-        '{{ freshness_severity }}' as severity,
-        coalesce(
-            datediff('day', latest_date, {{ as_of }}) || ' days: latest transaction_date is ' || latest_date,
-            'no transaction on or before {{ as_of_date }}'
-        ) as observed,
-        'at most {{ oldest_days }} days older than {{ as_of_date }}' as expected,
-        coalesce(datediff('day', latest_date, {{ as_of }}) <= {{ oldest_days }}, false) as passed
-    from transactions
+    {{ ready.checks() }}
+    {{ names.checks() }}
 
 )
 

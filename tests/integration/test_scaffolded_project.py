@@ -1,0 +1,19 @@
+"""The project's own tests hold for a metric and a campaign that somebody adds as the README says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.project_copy import copy_project, run
+from tests.scaffolded import add_what_the_readme_adds
+
+
+def test_the_projects_own_tests_pass_with_them(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    add_what_the_readme_adds(project)
+    pytest = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
+    over_the_catalog = [f"tests/unit/test_{name}.py" for name in ("catalog", "export", "publish", "validations")]
+    printed = run(project, *pytest, "tests/dags", "tests/integration/test_dbt_project.py", *over_the_catalog)
+    assert " passed" in printed
+    assert "metric_recent_share" in run(project, *pytest, "--collect-only", "tests/unit/test_validations.py")

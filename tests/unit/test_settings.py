@@ -1,0 +1,39 @@
+"""What the settings take, and what they say of a value that they do not take."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from include.customer_360.settings import SettingsError, load_settings
+
+
+def test_as_of_date_is_taken_as_it_is_written_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AS_OF_DATE", "2026-03-31")
+    assert load_settings().as_of_date == datetime.date(2026, 3, 31)
+
+
+@pytest.mark.parametrize("no_date", ["2026-03-31T00:00:00", "1774915200", "20260331", "2026-02-30", " 2026-03-31"])
+def test_an_as_of_date_that_is_written_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch, no_date: str) -> None:
+    monkeypatch.setenv("AS_OF_DATE", no_date)
+    with pytest.raises(SettingsError, match=f"AS_OF_DATE='{no_date}'"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("value", "hour"),
+    [("", datetime.time(5)), ("04:30", datetime.time(4, 30)), ("00:00", datetime.time(0)), ("never", None)],
+)
+def test_sources_are_waited_for_until_an_hour_or_never(
+    monkeypatch: pytest.MonkeyPatch, value: str, hour: datetime.time | None
+) -> None:
+    monkeypatch.setenv("SOURCES_WAIT_UNTIL", value)
+    assert load_settings().sources_wait_until == hour
+
+
+@pytest.mark.parametrize("no_hour", ["5", "24:00", "05:00:30", "5 AM", "18000"])
+def test_what_is_no_hour_is_refused_with_what_is_taken(monkeypatch: pytest.MonkeyPatch, no_hour: str) -> None:
+    monkeypatch.setenv("SOURCES_WAIT_UNTIL", no_hour)
+    with pytest.raises(SettingsError, match=f"SOURCES_WAIT_UNTIL='{no_hour}'.*HH:MM, for example 05:00, or never"):
+        load_settings()

@@ -60,8 +60,9 @@ load-history: $(READY) ## Load a long history into core, in ranges of months: ma
 	@exec $(PY) -m deploy.load_history
 
 test: $(READY) $(MANIFEST) ## Run all tests
-	@$(PY) -m pytest tests -m "not airflow" -n 2 --dist loadgroup --no-loadscope-reorder --durations=10 || failed=$$?; \
-	$(PY) -m pytest tests -m airflow --durations=10 || failed=$$?; \
+	@for part in "not airflow" airflow; do \
+		$(PY) -m pytest tests -m "$$part" -n 2 --dist loadscope --no-loadscope-reorder --durations=10 || failed=$$?; \
+	done; \
 	exit $${failed:-0}
 
 test-fast: $(READY) $(MANIFEST) ## Run the unit tests, the Dags' and one small dbt build: under 3 minutes

@@ -20,8 +20,12 @@ DOC = """
 ### campaign_exports
 
 Writes one audience per campaign to `EXPORT_ROOT/<campaign>/as_of_date=YYYY-MM-DD/`: `audience.csv`, then
-`manifest.json` (row count, sha256, columns). Use an audience only when its manifest stands beside it and the sha256
-is that of the CSV.
+`manifest.json` (row count, sha256, columns, id of the warehouse). Use an audience only when its manifest stands beside
+it and the sha256 is that of the CSV.
+
+A text that a spreadsheet would run as a formula has a single quote before it: one that begins with `=`, `+`, `-` or
+`@`, also in full width or after blanks, or with a tab or line break; and one that begins with a single quote. Numbers
+stay as they are. A program takes one quote off each text that begins with one.
 
 Runs after each publication by `customer_360_refresh`, for the date that was published. A manual run exports what is
 published, and fails or is skipped when that is not the `as_of_date` it asks for. Exporting a date again replaces its
@@ -41,12 +45,21 @@ Its owner, the team named on the task, waits for the file; the other campaigns a
 - *The warehouse ... is in use by ...*. That program, outside pool `warehouse`, has the DuckDB file open. Each of three
   tries waits as long as `WAREHOUSE_LOCK_WAIT` says; close it and clear the task when that was not enough.
 - *cannot be written under the export root*. The folder or bucket is missing, full or forbidden, or the bucket's
-  provider is not installed. Correct `EXPORT_ROOT` or the rights on it, then clear the task.
+  provider is not installed; the reason is in the log of each try. Correct `EXPORT_ROOT` or the rights on it, then
+  clear the task.
+- *is not exported: ... is masked*, *... are the same address*, *none of the ... values in email is an address*, *email
+  is empty for all*. The audience does not hold whom it claims. As a rule the role of connection `warehouse_export` is
+  not one to which the masking policy shows personal data: name the exports' role in it and run `make snowflake-setup`.
+  Otherwise the sources have it so. Nothing was written; the earlier audience of that date stays.
+- *... is of warehouse ..., and this warehouse is ...*. Another warehouse exports to the same `EXPORT_ROOT`, or this one
+  was made anew. Give each its own root; where both should be one, move the folder away. Then clear the task.
 - *was published anew while it was read*. The task retries by itself.
 - *as_of_date ... is no date*, *... is not over yet*, *The run has partition key ... and asks for as_of_date ...*. The
   run cannot be for that date. Run again with one date, as the log says.
-- *The audience ... is empty* (a warning, the task succeeds). Nobody qualifies: the file has its header only.
-  Ask the owner whether that can be.
+- *The audience ... is empty* (a warning, the task succeeds). Nobody qualifies: the file has its header only. The
+  warning says how many customers meet which condition. Ask the owner whether that can be.
+- *Nobody in marts.customer_360_profile has a value in email* (a warning, the task succeeds). The sources deliver no
+  addresses; the column is empty.
 
 A killed task leaves hidden `.tmp` files beside the previous audience; the next export of that date removes them.
 """

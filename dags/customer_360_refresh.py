@@ -19,6 +19,7 @@ from include.customer_360.failures import keep_reason
 from include.customer_360.known_warnings import silence_known_warnings
 from include.customer_360.operators.again import RunAgainOperator
 from include.customer_360.operators.build import before_dbt_build
+from include.customer_360.operators.export import CheckExportRootOperator
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.operators.validate import (
     KeepValidationResultsOperator,
@@ -51,6 +52,9 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 
 The note of the run names the task and the reason; the task's log ends with it.
 
+- **check_export_root**: *cannot be written under the export root* says why: the folder is missing, full or forbidden,
+  or the bucket's provider or connection is not there. Nothing was built. Correct `EXPORT_ROOT` or the rights on it,
+  then start a new run. A backfill does not look.
 - **validate_sources** is *deferred*: the transactions of the date are not there yet, or a tenth of them. It looks again
   every 10 minutes (`SOURCES_LOOK_EVERY`), one line a look in its log, without a worker, until 5 AM New York
   (`SOURCES_WAIT_UNTIL`). When they come, the run goes on by itself.
@@ -161,6 +165,10 @@ with DAG(
         ),
     },
 ):
+    # Before hours of waiting and building, and without a slot of the warehouse's pool.
+    check_export_root = CheckExportRootOperator(
+        task_id="check_export_root", export_root=settings.export_root, execution_timeout=timedelta(minutes=5)
+    )
     validate_sources = ValidateSourcesOperator(
         task_id="validate_sources",
         drift={measure: limits for mart in catalog.marts for measure, limits in mart.drift.items()},
@@ -243,12 +251,13 @@ with DAG(
         task_id="run_again", as_of_date=AS_OF_DATE, test_scope=TEST_SCOPE, execution_timeout=timedelta(hours=3)
     )
 
-    chain(validate_sources, dbt_build, write_history)
+    chain(check_export_root, validate_sources, dbt_build, write_history)
     # Kept whatever they are; what follows needs each validation's success besides.
     chain(validate_marts, keep_results, write_history)
     chain(validate_marts, write_history, publish, drop_run_schemas)
     # Beside drop_run_schemas, by which the run stays failed.
     [
+        check_export_root,
         validate_sources,
         dbt_build.children["dbt_build.dbt_producer_watcher"],
         keep_results,

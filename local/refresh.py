@@ -21,6 +21,7 @@ from rich.status import Status
 
 from include.customer_360.as_of_date import decide_as_of_date
 from include.customer_360.duckdb_file import what_damage_asks_for
+from include.customer_360.failures import one_line
 from include.customer_360.settings import Settings, SettingsError, load_settings
 from local.airflow_components import last_lines
 from local.local_airflow import LocalAirflow, LocalAirflowError, home_of, refuse_second
@@ -89,7 +90,8 @@ class DagRunView:
             quiet = (follows and state != "failed") or (operator == "EmptyOperator" and state == "success")
             if state == "up_for_retry" and (attempt := f"{step} {task['try_number']}") not in self.shown:
                 self.shown.add(attempt)
-                yield step, "failed, will be tried again", task["duration"]
+                reason = one_line(why_it_failed(self.log_of(task)))
+                yield step, f"failed, will be tried again: {reason}", task["duration"]
             elif state in ("success", "failed", "skipped") and step not in self.shown and not quiet:
                 self.shown.add(step)
                 yield step, state, task["duration"]

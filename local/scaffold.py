@@ -36,7 +36,7 @@ def metric_files(name: str) -> dict[Path, str]:
     :raises ScaffoldError: when the name cannot be used.
     """
     column = _usable(_usable(name, "NAME=weekend_spend").removeprefix("metric_"), "NAME=weekend_spend")
-    if model := _model_with(column):
+    if (model := _model_with(column)) not in (None, f"metric_{column}"):
         raise ScaffoldError(
             f"NAME={name!r} cannot be used: {column} is a column of {model} already, and would be a metric's. Choose "
             "another, for example NAME=weekend_spend."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 import duckdb
@@ -53,16 +53,18 @@ def print_summary(
     as_of_date: datetime.date,
     run_id: str,
     dbt_seconds: Mapping[str, float],
-    audiences: Iterable[Mapping],
+    audiences: Sequence[Mapping],
 ) -> None:
     """Print the summary of one run.
 
     :param dbt_seconds: how long dbt took to build each model.
-    :param audiences: what the export tasks returned: campaign, row_count, path.
+    :param audiences: what the export tasks returned: campaign, row_count, path, and why_empty of an empty one.
     """
     console.print()
     if settings.warehouse != "duckdb":
         console.print(f"Done: the marts of {as_of_date} are in Snowflake; ops.publications has their row counts.")
+        console.print()
+        print_audiences(console, audiences)
         return
     # Not connected to directly: DuckDB could not tell a file raw.duckdb from the schema raw.
     with closing(connect_beside(settings.warehouse_file, settings.warehouse_memory)) as connection:
@@ -71,11 +73,7 @@ def print_summary(
         print_sources(console, connection)
         print_marts(console, connection, run_id, dbt_seconds)
         print_segments(console, connection)
-    print_table(
-        console,
-        ("audience", "customers", "file"),
-        [(audience["campaign"], f"{audience['row_count']:,}", audience["path"]) for audience in audiences],
-    )
+    print_audiences(console, audiences)
     query = "select * from marts.customer_360_profile limit 5"
     say(console, f"Warehouse: {settings.warehouse_file}. To query it:")
     say(
@@ -125,6 +123,16 @@ def print_segments(console: Console, connection: duckdb.DuckDBPyConnection) -> N
     [(as_of_date,)] = connection.execute("select max(as_of_date) from marts.customer_360_profile").fetchall()
     say(console, f"Published, as of {as_of_date}:")
     print_table(console, ("segment", "customers", "average LTV", "average ATV", "average spend change %"), lines)
+
+
+def print_audiences(console: Console, audiences: Sequence[Mapping]) -> None:
+    """Print how many customers each audience has and where it is, and why an empty one is."""
+    lines = [(audience["campaign"], f"{audience['row_count']:,}", audience["path"]) for audience in audiences]
+    print_table(console, ("audience", "customers", "file"), lines)
+    for audience in audiences:
+        if not audience["row_count"]:
+            say(console, f"Warning, audience {audience['campaign']} is empty: {audience['why_empty']}")
+            console.print()
 
 
 def print_table(console: Console, header: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> None:

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Sequence
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from include.customer_360.settings import PROJECT_ROOT, Settings
 
@@ -28,11 +30,14 @@ for name in (*Settings.model_fields, "run_schema"):
     os.environ.pop(name.upper(), None)
 
 
-# What takes the cores for itself: beside other tests it would be late.
+# What starts an Airflow, which is several processes: beside tests that take both cores it would be late.
 WITH_AIRFLOW = ("tests/end_to_end/", "tests/snowflake/test_refresh_on_snowflake.py")
-# One emulator, whose statements are looked at in the order of the files; these have none, or one of their own.
-WITHOUT_THE_EMULATOR = ("test_setup.py", "test_random_loads.py")
+# Files that share what is made once: an Airflow; an emulator, whose statements are looked at in the files' order.
+SHARED_AIRFLOW = ("test_refresh.py", "test_side_by_side.py", "test_watchers.py")
+WITHOUT_THE_EMULATOR = ("test_setup.py", "test_random_loads.py", "test_refresh_on_snowflake.py")
 LONGEST = (
+    "airflow",
+    "tests/snowflake/test_refresh_on_snowflake.py",
     "emulator",
     "tests/integration/test_load_property.py",
     "tests/snowflake/test_random_loads.py",
@@ -44,16 +49,35 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what runs alone, and what `make test` keeps in one of its processes: a file, or the files of an emulator."""
+    """Mark what starts an Airflow; of the processes of `make test`, each begins with the longest."""
     for item in items:
-        file = item.nodeid.partition("::")[0]
-        if file.startswith(WITH_AIRFLOW):
+        if item.nodeid.startswith(WITH_AIRFLOW):
             item.add_marker("airflow")
-        shared = file.startswith("tests/snowflake/") and not file.endswith(WITHOUT_THE_EMULATOR)
-        item.add_marker(pytest.mark.xdist_group("emulator" if shared else file))
     if hasattr(config, "workerinput"):
-        # The longest first: a process that has done with its group takes the next.
-        items.sort(key=lambda item: place_in(LONGEST, item.get_closest_marker("xdist_group").args[0]))
+        items.sort(key=lambda item: place_in(LONGEST, group_of(item.nodeid)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Keep in one process of `make test` what shares: its own groups do not come through with pytest 9.2."""
+    return GroupScheduling(config, log)
+
+
+class GroupScheduling(LoadScopeScheduling):
+    """Gives a process the tests of a group; one that has done with its group takes the next."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def group_of(nodeid: str) -> str:
+    """Return the group that a test belongs to: its file, or the files that share with it."""
+    file = nodeid.partition("::")[0]
+    if file.startswith("tests/end_to_end/") and file.endswith(SHARED_AIRFLOW):
+        return "airflow"
+    if file.startswith("tests/snowflake/") and not file.endswith(WITHOUT_THE_EMULATOR):
+        return "emulator"
+    return file
 
 
 def place_in(order: Sequence[str], group: str) -> int:

@@ -65,6 +65,21 @@ grant select on future tables in schema {{ deployment }}.marts to role {{ deploy
 
 grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_exporter;
 
+-- And the id of the warehouse, which audiences carry. The table belongs to the transformer, as all of ops: a run makes
+-- it too, with its one row.
+use role {{ deployment }}_transformer;
+
+create table if not exists {{ deployment }}.ops.warehouse (
+    warehouse_id varchar,
+    made_at timestamp
+);
+
+use role securityadmin;
+
+grant usage on schema {{ deployment }}.ops to role {{ deployment }}_exporter;
+
+grant select on table {{ deployment }}.ops.warehouse to role {{ deployment }}_exporter;
+
 -- Developer: of production the tables and views of raw and core. Snowflake cannot say what a schema that is made is to
 -- be called: dev_<user>_... is the part of dbt's target dev. What is made there belongs to this role, so developers can
 -- write to each other's. Without masking policies nothing of production: raw and core have names and addresses.

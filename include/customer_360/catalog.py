@@ -6,15 +6,26 @@ exposure with `config.meta.campaign` is a campaign. Both are read from the manif
 
 from __future__ import annotations
 
+import datetime
+import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES
 
@@ -29,9 +40,22 @@ PROFILE = "customer_360_profile"
 _COLUMN = r"[a-z_][a-z0-9_]*"
 _LITERAL = r"(?:-?[0-9]+(?:\.[0-9]+)?|'(?:[^']|'')*'|date '[0-9]{4}-[0-9]{2}-[0-9]{2}'|true|false)"
 _CONDITION = re.compile(
-    rf"(?P<column>{_COLUMN})(?:\s*(?:=|<>|<=|>=|<|>)\s*{_LITERAL}"
-    rf"|\s+in\s*\(\s*{_LITERAL}(?:\s*,\s*{_LITERAL})*\s*\)|\s+is\s+(?:not\s+)?null)?"
+    rf"(?P<column>{_COLUMN})(?:\s*(?P<sign>=|<>|<=|>=|<|>)\s*(?P<literal>{_LITERAL})"
+    rf"|\s+in\s*\((?P<literals>\s*{_LITERAL}(?:\s*,\s*{_LITERAL})*\s*)\)|\s+is\s+(?:not\s+)?null)?"
 )
+_KINDS = {
+    "text": ("varchar", "text", "string", "char"),
+    "number": ("decimal", "numeric", "number", "integer", "int", "bigint", "smallint", "tinyint", "double", "float"),
+    "boolean": ("boolean",),
+    "date": ("date",),
+}
+"""The types of columns by the kind of literal that they are compared with."""
+_WRITTEN = {
+    "text": "a text such as 'NY'",
+    "number": "a number such as 50000",
+    "boolean": "true or false",
+    "date": "a day such as date '2026-03-31'",
+}
 _AND = re.compile(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)")
 
 
@@ -46,8 +70,14 @@ class _Entry(BaseModel):
 class DriftLimits(_Entry):
     """How far a measure may move against what is published, in percent of it."""
 
-    lowest_pct: float
-    highest_pct: float
+    lowest_pct: Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    highest_pct: Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> DriftLimits:
+        if self.lowest_pct > self.highest_pct:
+            raise ValueError(f"lowest_pct {self.lowest_pct:g} is above highest_pct {self.highest_pct:g}: exchange them")
+        return self
 
 
 class MartMeta(_Entry):
@@ -146,6 +176,18 @@ class Campaign(CampaignMeta):
 
 
 @dataclass(frozen=True)
+class ProfileColumn:
+    """A column of customer_360_profile, as its yml describes it.
+
+    :param data_type: as in its contract.
+    :param accepted: the values that its accepted_values test names; empty without one.
+    """
+
+    data_type: str
+    accepted: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Catalog:
     """All marts, in the order in which they can be published, and all campaigns, by name.
 
@@ -214,9 +256,7 @@ def _models(manifest: Mapping[str, Any], templates: Path, problems: list[str]) -
         except ValidationError as invalid:
             problems += _what_is_wrong(place, invalid, MartMeta.model_fields)
             continue
-        for measure in described.drift:
-            if measure != "row_count" and measure not in node["columns"]:
-                problems.append(f"{place}.drift is {measure!r}: name row_count or a column of {node['name']}.")
+        problems += [f"{place}.{remark}." for remark in _wrong_drift(described, node, templates)]
         if described.published and layer == "marts" and not described.validated:
             problems.append(f"{place}.validated is False: what is published has to be validated.")
         template = templates / "validations" / f"{node['name']}.sql"
@@ -236,6 +276,27 @@ def _models(manifest: Mapping[str, Any], templates: Path, problems: list[str]) -
     return tuple(mart for _, mart in sorted(found, key=lambda entry: (entry[0], entry[1].name)))
 
 
+def _wrong_drift(described: MartMeta, node: Mapping[str, Any], templates: Path) -> Iterable[str]:
+    """Yield what is wrong with the measures of a mart, in view of its columns and of its validation."""
+    for measure in described.drift:
+        if measure == "row_count":
+            continue
+        if measure not in node["columns"]:
+            yield f"drift is {measure!r}: name row_count or a column of {node['name']}"
+        elif (data_type := node["columns"][measure].get("data_type")) and _kind_of_type(data_type) != "number":
+            yield f"drift is {measure!r}: the column is {data_type}, and what is watched is a sum, so name a number"
+    if described.drift and not described.validated:
+        yield "drift is given, but validated is False: only a mart that is validated is watched"
+    template = templates / "validations" / f"{node['name']}.sql"
+    if described.drift and described.validated and template.is_file():
+        sql = re.sub(r"\{#.*?#\}", "", template.read_text(encoding="utf-8"), flags=re.DOTALL)
+        if "drift_checks(" not in sql:
+            yield (
+                f"drift is given, but {_shown(template)} has no drift_checks, so that nothing would be watched: "
+                "add drift_of_measures and drift_checks of checks.jinja, or leave drift out"
+            )
+
+
 def _depth(unique_id: str, manifest: Mapping[str, Any], depths: dict[str, int]) -> int:
     """Return the number of nodes on the longest path that leads to this one."""
     if unique_id not in depths:
@@ -245,12 +306,16 @@ def _depth(unique_id: str, manifest: Mapping[str, Any], depths: dict[str, int]) 
 
 
 def _campaigns(manifest: Mapping[str, Any], templates: Path, problems: list[str]) -> tuple[Campaign, ...]:
-    profile = next(node for node in manifest["nodes"].values() if node["name"] == PROFILE)
-    types = {name: column["data_type"] for name, column in profile["columns"].items()}
+    columns = _profile_columns(manifest)
     found: dict[str, Campaign] = {}
     named: dict[str, str] = {}
     for exposure in manifest["exposures"].values():
         meta = exposure["config"].get("meta") or {}
+        if misspelt := _misspelt_campaign(meta):
+            problems.append(
+                f"{_file_of(exposure)}: exposure {exposure['name']}, config.meta.{misspelt} is given, but a campaign "
+                "stands under config.meta.campaign: correct the key."
+            )
         if "campaign" not in meta:
             continue
         place = f"{_file_of(exposure)}: campaign {exposure['name']}"
@@ -260,7 +325,7 @@ def _campaigns(manifest: Mapping[str, Any], templates: Path, problems: list[str]
             problems += _what_is_wrong(f"{place}, config.meta.campaign", invalid, CampaignMeta.model_fields)
             continue
         owner = exposure["owner"].get("name") or ""
-        wrong = list(_wrong_in(settings, types, templates))
+        wrong = list(_wrong_in(settings, columns, templates))
         if (other := named.setdefault(settings.name, exposure["name"])) != exposure["name"]:
             wrong.append(f"name is {settings.name!r}: campaign {other} has it")
         problems += [f"{place}, config.meta.campaign.{remark}." for remark in wrong]
@@ -274,30 +339,108 @@ def _campaigns(manifest: Mapping[str, Any], templates: Path, problems: list[str]
             label=exposure["label"] or settings.name,
             description=(exposure["description"] or "").strip(),
             owner=owner,
-            conditions=tuple(_as_sql(condition, types) for condition in settings.eligibility),
+            conditions=tuple(_as_sql(condition, columns) for condition in settings.eligibility),
             template=f"exports/{settings.name if own.is_file() else '_audience'}.sql",
         )
     return tuple(found[name] for name in sorted(found))
 
 
-def _wrong_in(settings: CampaignMeta, types: Mapping[str, str], templates: Path) -> Iterable[str]:
+def _misspelt_campaign(meta: Mapping[str, Any]) -> str | None:
+    """Return the key of an exposure's meta that was meant to be `campaign`: by its look, or by what is in it."""
+    for key, value in meta.items():
+        looks_like_it = difflib.get_close_matches(key.casefold(), ["campaign"], cutoff=0.75)
+        if key != "campaign" and (looks_like_it or (isinstance(value, Mapping) and {"order", "limit"} <= value.keys())):
+            return key
+    return None
+
+
+def _profile_columns(manifest: Mapping[str, Any]) -> dict[str, ProfileColumn]:
+    """Return the columns of the profile, by name, with what its accepted_values tests name."""
+    unique_id, profile = next(item for item in manifest["nodes"].items() if item[1]["name"] == PROFILE)
+    accepted: dict[str, list[str]] = {}
+    for node in manifest["nodes"].values():
+        test = node.get("test_metadata") or {}
+        # A test with a condition of its own says nothing of the other rows.
+        if test.get("name") == "accepted_values" and node["attached_node"] == unique_id and not node["config"]["where"]:
+            accepted[node["column_name"]] = [str(value) for value in test["kwargs"]["values"]]
+    return {
+        name: ProfileColumn(column["data_type"], accepted.get(name, ())) for name, column in profile["columns"].items()
+    }
+
+
+def _wrong_in(settings: CampaignMeta, columns: Mapping[str, ProfileColumn], templates: Path) -> Iterable[str]:
     """Yield what is wrong with a campaign in view of the profile's columns and the templates there are."""
     template = templates / "exports" / f"{settings.name}.sql"
     if not settings.eligibility and not template.is_file():
         yield f"eligibility is not given: say who is eligible, or write {_shown(template)}"
     for condition in settings.eligibility:
-        column = _column_of(condition)
-        if column not in types:
-            yield f"eligibility is {condition!r}: {PROFILE} has no column {column}"
-        elif condition == column and types[column] != "boolean":
-            yield f"eligibility is {condition!r}: the column is {types[column]}, so compare it with something"
-    if settings.order.split()[0] not in types:
+        name = _column_of(condition)
+        if name not in columns:
+            yield f"eligibility is {condition!r}: {PROFILE} has no column {name}"
+        elif condition == name and columns[name].data_type != "boolean":
+            yield f"eligibility is {condition!r}: the column is {columns[name].data_type}, so compare it with something"
+        else:
+            yield from (
+                f"eligibility is {condition!r}: {remark}" for remark in _wrong_literals(condition, columns[name])
+            )
+    if settings.order.split()[0] not in columns:
         yield f"order is {settings.order!r}: {PROFILE} has no such column"
     for column in settings.columns:
-        if column not in types:
+        if column not in columns:
             yield f"columns is {column!r}: {PROFILE} has no such column"
     if "customer_id" not in settings.columns:
         yield f"columns is {list(settings.columns)}: customer_id is missing"
+
+
+def _wrong_literals(condition: str, column: ProfileColumn) -> Iterable[str]:
+    """Yield what is wrong with the literals of a condition: their type, or that no customer can have them."""
+    matched = _CONDITION.fullmatch(condition)
+    if not matched:
+        return
+    name, kind = matched["column"], _kind_of_type(column.data_type)
+    for literal in re.findall(_LITERAL, matched["literal"] or matched["literals"] or ""):
+        if kind and _kind_of_literal(literal) != kind:
+            yield f"{literal} is of another type than {name}, which is {column.data_type}: give {_WRITTEN[kind]}"
+        elif kind == "date" and not _is_day(literal):
+            yield f"{literal} is no day of the calendar"
+        elif kind == "text" and column.accepted and matched["sign"] in ("=", "<>", None):
+            value = literal[1:-1].replace("''", "'")
+            if value not in column.accepted:
+                known = ", ".join(map(repr, column.accepted))
+                yield (
+                    f"{name} is never {value!r}; its accepted values are {known}; the nearest is "
+                    f"{_nearest(value, column.accepted)!r}. A new one belongs into accepted_values of {name} in "
+                    f"{PROFILE}.yml"
+                )
+
+
+def _kind_of_type(data_type: str) -> str | None:
+    """Return the kind of literal that a type of column is compared with; None for a type that no mart has."""
+    base = data_type.split("(")[0].strip().lower()
+    return next((kind for kind, types in _KINDS.items() if base in types), None)
+
+
+def _kind_of_literal(literal: str) -> str:
+    if literal in ("true", "false"):
+        return "boolean"
+    return {"'": "text", "d": "date"}.get(literal[0], "number")
+
+
+def _is_day(literal: str) -> bool:
+    try:
+        datetime.date.fromisoformat(literal.split("'")[1])
+    except ValueError:
+        return False
+    return True
+
+
+def _nearest(value: str, accepted: Sequence[str]) -> str:
+    """Return the accepted value that is most like the one that was given, whatever its case."""
+
+    def likeness(other: str) -> float:
+        return difflib.SequenceMatcher(None, value.casefold(), other.casefold()).ratio()
+
+    return max(accepted, key=likeness)
 
 
 def _column_of(condition: str) -> str:
@@ -305,9 +448,9 @@ def _column_of(condition: str) -> str:
     return matched["column"] if matched else condition
 
 
-def _as_sql(condition: str, types: Mapping[str, str]) -> str:
+def _as_sql(condition: str, columns: Mapping[str, ProfileColumn]) -> str:
     """Return a condition as SQL: a boolean column counts when it is true, and not when it is NULL."""
-    return f"{condition} = true" if condition in types else condition
+    return f"{condition} = true" if condition in columns else condition
 
 
 def _what_is_wrong(place: str, invalid: ValidationError, keys: Iterable[str]) -> list[str]:

@@ -20,7 +20,7 @@ from airflow.timetables.base import TimeRestriction
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import MANIFEST, load_catalog
 from include.customer_360.operators.watch import DbtNodeWatcherOperator
-from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
+from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES, load_settings
 from plugins import customer_360_macros
 
 MARTS = tuple(mart.name for mart in load_catalog().marts)
@@ -139,6 +139,14 @@ def test_waiting_for_the_sources_does_not_take_from_the_time_of_the_run(
 def test_sources_that_are_late_are_accepted_when_the_form_says_so(dag: DAG) -> None:
     assert dag.params["accept_sources"] is False
     assert dag.get_task("validate_sources").freshness_severity == "{{ 'warn' if params.accept_sources else 'late' }}"
+
+
+def test_nothing_waits_or_is_built_for_audiences_that_cannot_be_written(dag: DAG) -> None:
+    check = dag.get_task("check_export_root")
+    everything_else = {task.task_id for task in dag.tasks if not isinstance(task, DbtNodeWatcherOperator)}
+    assert {"validate_sources", "run_again"} <= check.downstream_task_ids
+    assert everything_else - {"check_export_root"} <= set(check.get_flat_relative_ids(upstream=False))
+    assert (check.pool, check.export_root) == ("default_pool", load_settings().export_root)
 
 
 def groups_of(dag: DAG) -> set[str]:

@@ -56,6 +56,7 @@ def test_the_note_of_a_green_run_says_what_is_published(deployment: Deployment, 
     assert "customer_360_profile 300" in published
     assert checks.startswith("Checks: ")
     assert deployment.tasks(green)["run_again"] == "skipped"
+    assert deployment.tasks(green)["check_export_root"] == "success"
 
 
 def test_a_green_run_hands_marketing_its_audiences(deployment: Deployment, green: str) -> None:

@@ -66,7 +66,7 @@ PURCHASES: dict[str, list[tuple]] = {
     "SPENT_BEFORE_OPENING_LATER": [("2026-02-20", "30.00", "Grocery")],
     "NOT_YET_OPEN": [],
     "OPENED_THAT_DAY": [],
-    "NOTHING_DELIVERED": [("2025-12-24", "75.00", None), ("2025-12-25", "25.00", "travel", "APPROVED")],
+    "NOTHING_DELIVERED": [("2025-12-24", "75.00", None), ("2025-12-25", "25.00", "traveling", "APPROVED")],
     "TWO_ROWS": [("2025-12-24", "11.00", "Gas")],
 }
 
@@ -302,6 +302,7 @@ def transaction_rows() -> list[dict[str, Any]]:
             "channel": "Online",
             "status": status,
             "ingested_at": ingested_at,
+            "source_row": None,
         }
         for transaction_id, customer_id, day, amount, category, status, ingested_at in delivered + DELIVERED_ROWS
     ]

@@ -944,7 +944,7 @@ def test_a_literal_date_skips_partitions_of_the_fact(changes: Mapping[str, Answe
 # What explain takes of what the operators send, each statement once.
 VALIDATIONS = 8
 PUBLICATION = 19
-EXPORTS = 5
+EXPORTS = 10
 
 
 def compiled(folder: Path, model: str = "select 1 as customer_id") -> Path:
@@ -972,7 +972,7 @@ def test_every_statement_is_explained_in_groups_on_tables_made_from_the_contract
         counted("tests", 1, 1),
         counted("validations", VALIDATIONS, 7),
         counted("publish", PUBLICATION, 17),
-        counted("exports", EXPORTS, 4),
+        counted("exports", EXPORTS, 8),
     ]
     assert "explain using text select 1 as customer_id" in account.asked
     assert f"explain using text select customer_id from {SCRATCH}_of_core.dim_customer where 1 = 0" in account.asked
@@ -985,7 +985,7 @@ def test_every_statement_is_explained_in_groups_on_tables_made_from_the_contract
 def test_tables_that_are_there_are_read_and_exports_are_the_exporters(tmp_path: Path) -> None:
     run = statements.Run(f"marts_run_doctor_{SUFFIX}", "2026-03-30")
     tables = [name for name in statements.tables_of(json.loads(MANIFEST.read_text()), run) if name[0] != run.run_schema]
-    tables += [("ops", name) for name in ("publications", "validation_results", "restatements")]
+    tables += [("ops", name) for name in ("publications", "validation_results", "restatements", "warehouse")]
     answers = {"show objects in database customer_360": [table(*name) for name in tables]}
     account = Recorded(answers)
     found = list(explain.explained(Session(account, "customer_360", "an_admin"), "enterprise", {}, compiled(tmp_path)))
@@ -1057,6 +1057,9 @@ def test_a_browser_login_leaves_dbt_out_and_the_operators_in() -> None:
     [
         ("-- why\nselect 1;", "select 1"),
         ("/* {} */ with a as (select 1) select * from a", "with a as (select 1) select * from a"),
+        ("select 1 -- one\nfrom a", "select 1 \nfrom a"),
+        ("select '-- no comment'", "select '-- no comment'"),
+        (f"select 1{' ' * 20_000}", "select 1"),
         ("insert into a values (1)", "insert into a values (1)"),
         ("create table if not exists a.b as select 1", "create table if not exists a.b as select 1"),
         ("create or replace transient table a.b as (select 1)", "create or replace transient table a.b as (select 1)"),

@@ -167,7 +167,7 @@ KEYS: dict[frozenset[str], list[set[str]]] = {
     ],
     frozenset({"transaction_id"}): [LATEST_INGESTED],
     # Of unknown statuses, and of unknown categories.
-    frozenset({"column_name", "is_known"}): [{"row_count", "name"}],
+    frozenset({"column_name", "is_known"}): [{"row_count", "delivered_name"}],
     # Of one mart.
     frozenset({"as_of_date"}): [{"published_at", "dag_run_id"}],
     frozenset(): [

@@ -18,6 +18,8 @@ from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES
 
 LTV = "model.customer_analytics.metric_customer_ltv"
 PREMIUM = "exposure.customer_analytics.premium_campaign"
+INFINITY, NAN = float("inf"), float("nan")
+LIMITS = {"lowest_pct": -5, "highest_pct": 10}
 EXPOSURE_FILE = "include/dbt/models/exposures/premium_campaign.yml"
 LTV_FILE = "include/dbt/models/marts/marketing/metric_customer_ltv.yml"
 
@@ -113,6 +115,36 @@ def test_a_mart_says_which_measures_are_watched() -> None:
             {"validated": True, "published": True, "drift": {"row_count": {"lowest_pct": "low", "highest_pct": 1}}},
             "config.meta.drift.row_count.lowest_pct is 'low'",
         ),
+        (
+            {"validated": True, "published": True, "drift": {"row_count": {"lowest_pct": True, "highest_pct": 1}}},
+            "config.meta.drift.row_count.lowest_pct is True",
+        ),
+        (
+            {"validated": True, "published": True, "drift": {"row_count": {"lowest_pct": 10, "highest_pct": -5}}},
+            "config.meta.drift.row_count is {'lowest_pct': 10, 'highest_pct': -5}: lowest_pct 10 is above highest_pct "
+            "-5: exchange them.",
+        ),
+        (
+            {"validated": True, "published": True, "drift": {"row_count": {"lowest_pct": -5, "highest_pct": INFINITY}}},
+            "config.meta.drift.row_count.highest_pct is inf: Input should be a finite number.",
+        ),
+        (
+            {"validated": True, "published": True, "drift": {"row_count": {"lowest_pct": NAN, "highest_pct": 5}}},
+            "config.meta.drift.row_count.lowest_pct is nan: Input should be a finite number.",
+        ),
+        (
+            {"validated": True, "published": True, "drift": {"customer_id": LIMITS}},
+            "config.meta.drift is 'customer_id': the column is varchar, and what is watched is a sum, so name a "
+            "number.",
+        ),
+        (
+            {"validated": True, "published": True, "drift": {"first_transaction_date": LIMITS}},
+            "config.meta.drift is 'first_transaction_date': the column is date, and what is watched is a sum",
+        ),
+        (
+            {"validated": False, "published": False, "drift": {"row_count": LIMITS}},
+            "config.meta.drift is given, but validated is False: only a mart that is validated is watched.",
+        ),
     ],
 )
 def test_a_mart_that_cannot_be_used_is_named_with_file_key_and_value(
@@ -130,6 +162,25 @@ def test_a_validated_mart_without_a_template_is_named(
     (templates / "validations" / "metric_customer_ltv.sql").unlink()
     with pytest.raises(CatalogError, match=r"mart metric_customer_ltv.* write .*validations/metric_customer_ltv\.sql"):
         read(manifest, tmp_path, templates)
+
+
+def test_drift_that_the_validation_does_not_look_at_is_named(
+    manifest: dict[str, Any], templates: Path, tmp_path: Path
+) -> None:
+    template = templates / "validations" / "metric_customer_ltv.sql"
+    template.write_text("{#- validation.drift_checks('ltv') is left out -#}\nselect 1")
+    with pytest.raises(CatalogError) as refused:
+        read(manifest, tmp_path, templates)
+    assert str(refused.value) == (
+        f"{LTV_FILE}: mart metric_customer_ltv, config.meta.drift is given, but {template} has no drift_checks, so "
+        "that nothing would be watched: add drift_of_measures and drift_checks of checks.jinja, or leave drift out."
+    )
+    manifest["nodes"][LTV]["config"]["meta"].pop("drift")
+    assert read(manifest, tmp_path, templates)
+
+
+def test_limits_may_be_equal_so_that_a_measure_must_not_move() -> None:
+    assert DriftLimits(lowest_pct=0, highest_pct=0).highest_pct == 0
 
 
 # Campaigns
@@ -225,6 +276,129 @@ def test_a_campaign_that_cannot_be_used_is_named_with_file_key_and_value(
         read(campaign(manifest, **changes), tmp_path)
     assert f"{EXPOSURE_FILE}: campaign premium_campaign, config.meta.campaign." in str(refused.value)
     assert message in str(refused.value)
+
+
+RECENCY = "'Active (30 days)', 'Recent (60 days)', 'At Risk (90 days)', 'Inactive (90+ days)'"
+
+
+@pytest.mark.parametrize(
+    ("eligibility", "remark"),
+    [
+        (
+            "recency_status = 'Inactive'",
+            f"recency_status is never 'Inactive'; its accepted values are {RECENCY}; the nearest is "
+            "'Inactive (90+ days)'. A new one belongs into accepted_values of recency_status in "
+            "customer_360_profile.yml.",
+        ),
+        (
+            "recency_status <> 'active (30 days)'",
+            f"recency_status is never 'active (30 days)'; its accepted values are {RECENCY}; the nearest is "
+            "'Active (30 days)'.",
+        ),
+        (
+            "customer_segment in ('Declining', 'New and Growing')",
+            "customer_segment is never 'New and Growing'; its accepted values are 'High-Value Travelers', 'Declining', "
+            "'New & Growing', 'Budget-Conscious', 'Stable Mid-Spenders'; the nearest is 'New & Growing'.",
+        ),
+        ("spending_profile = 'Travel Focused'", "the nearest is 'Travel-Focused'."),
+        ("spending_consistency = 'Varying'", "the nearest is 'Variable'."),
+        ("card_type = 'premium'", "the nearest is 'Premium'."),
+        ("employment_status = 'Self employed'", "the nearest is 'Self-Employed'."),
+        ("churn_risk_category = 'Very high'", "the nearest is 'Very High'."),
+        ("state = 5", "5 is of another type than state, which is varchar: give a text such as 'NY'."),
+        ("state in ('NY', true)", "true is of another type than state, which is varchar: give a text such as 'NY'."),
+        (
+            "lifetime_value >= '50000'",
+            "'50000' is of another type than lifetime_value, which is decimal(18, 2): give a number such as 50000.",
+        ),
+        ("tenure_months = date '2026-03-31'", "is of another type than tenure_months, which is integer: give a number"),
+        (
+            "marketing_opt_in = 'true'",
+            "'true' is of another type than marketing_opt_in, which is boolean: give true or false.",
+        ),
+        ("marketing_opt_in = 1", "1 is of another type than marketing_opt_in, which is boolean: give true or false."),
+        (
+            "first_transaction_date < '2026-01-31'",
+            "'2026-01-31' is of another type than first_transaction_date, which is date: give a day such as "
+            "date '2026-03-31'.",
+        ),
+        ("first_transaction_date > 20260131", "20260131 is of another type than first_transaction_date, which is date"),
+        ("first_transaction_date = date '2026-02-30'", "date '2026-02-30' is no day of the calendar."),
+    ],
+)
+def test_a_literal_that_no_customer_can_have_is_refused(
+    manifest: dict[str, Any], tmp_path: Path, eligibility: str, remark: str
+) -> None:
+    with pytest.raises(CatalogError) as refused:
+        read(campaign(manifest, eligibility=eligibility), tmp_path)
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(
+        f"{EXPOSURE_FILE}: campaign premium_campaign, config.meta.campaign.eligibility is {eligibility!r}: "
+    )
+    assert remark in line
+
+
+@pytest.mark.parametrize(
+    "eligibility",
+    [
+        "recency_status in ('Inactive (90+ days)', 'At Risk (90 days)')",
+        "recency_status < 'B'",
+        "customer_segment is null",
+        "city = 'Anywhere'",
+        "lifetime_value > -12.50",
+        "marketing_opt_in = false",
+        "first_transaction_date >= date '2024-02-29'",
+    ],
+)
+def test_a_literal_that_a_customer_can_have_is_taken(
+    manifest: dict[str, Any], tmp_path: Path, eligibility: str
+) -> None:
+    assert premium(read(campaign(manifest, eligibility=eligibility), tmp_path)).conditions == (eligibility,)
+
+
+def test_every_label_of_the_profile_has_its_accepted_values(manifest: dict[str, Any]) -> None:
+    tests = [
+        node for node in manifest["nodes"].values() if node.get("test_metadata", {}).get("name") == "accepted_values"
+    ]
+    of_profile = {
+        node["column_name"]: node["config"]["severity"].lower()
+        for node in tests
+        if node["attached_node"] == "model.customer_analytics.customer_360_profile"
+    }
+    # What comes from the sources may hold more than is known here.
+    assert of_profile == {
+        "card_type": "warn",
+        "employment_status": "warn",
+        "customer_segment": "error",
+        "spending_consistency": "error",
+        "recency_status": "error",
+        "spending_profile": "error",
+        "churn_risk_category": "error",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("campain", {"name": "premium"}),
+        ("Campaign", {"name": "premium"}),
+        ("campaigns", []),
+        ("audience", {"name": "premium", "order": "lifetime_value desc", "limit": 5}),
+    ],
+)
+def test_a_misspelt_campaign_is_named(manifest: dict[str, Any], tmp_path: Path, key: str, value: object) -> None:
+    manifest["exposures"][PREMIUM]["config"]["meta"] = {key: value}
+    with pytest.raises(CatalogError) as refused:
+        read(manifest, tmp_path)
+    assert str(refused.value) == (
+        f"{EXPOSURE_FILE}: exposure premium_campaign, config.meta.{key} is given, but a campaign stands under "
+        "config.meta.campaign: correct the key."
+    )
+
+
+def test_other_meta_of_an_exposure_is_nobodys_campaign(manifest: dict[str, Any], tmp_path: Path) -> None:
+    manifest["exposures"][PREMIUM]["config"]["meta"] |= {"channel": "e-mail", "slack": {"limit": 5}}
+    assert premium(read(manifest, tmp_path)).limit == 5000
 
 
 def test_two_campaigns_of_one_name_are_refused(manifest: dict[str, Any], tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
+import errno
 import hashlib
 import io
 import json
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -27,8 +30,16 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.sdk.io import attach
 
 from include.customer_360.catalog import MANIFEST, Campaign, load_catalog
-from include.customer_360.operators.export import ExportAudienceOperator, audience_csv, write_audience
-from include.customer_360.settings import SQL_TEMPLATES
+from include.customer_360.operators.export import (
+    MASKED,
+    CheckExportRootOperator,
+    ExportAudienceOperator,
+    audience_csv,
+    write_audience,
+)
+from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES, Settings
+from local.sample import needs_sample
+from local.sources import WarehouseError
 
 CAMPAIGNS = load_catalog().campaigns
 NAMED = {campaign.name: campaign for campaign in CAMPAIGNS}
@@ -265,11 +276,180 @@ def test_column_names_are_lower_case_on_an_engine_that_answers_in_upper_case(
     assert audience(PREMIUM, export_root) == "customer_id\nC1\n"
 
 
+def csv_text(*values: object) -> str:
+    """Return the line of one row with these values, without its end."""
+    return audience_csv(["c"] * len(values), [values]).decode().split("\n", 1)[1].removesuffix("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+15551234567", "'+15551234567"),
+        ("-Anna", "'-Anna"),
+        ("@sum(A1)", "'@sum(A1)"),
+        ("\tAnna", "'\tAnna"),
+        ("\rAnna", '"\'\rAnna"'),
+        ("\nAnna", '"\'\nAnna"'),
+        ("  =1+1", "'  =1+1"),
+        ("\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\ufeff-1", "'\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\ufeff-1"),
+        ("\x00=1", "'\x00=1"),
+        ("\N{FULLWIDTH EQUALS SIGN}1+1", "'\N{FULLWIDTH EQUALS SIGN}1+1"),
+        ("\N{FULLWIDTH PLUS SIGN}1", "'\N{FULLWIDTH PLUS SIGN}1"),
+        ("\N{FULLWIDTH HYPHEN-MINUS}1", "'\N{FULLWIDTH HYPHEN-MINUS}1"),
+        ("\N{FULLWIDTH COMMERCIAL AT}a", "'\N{FULLWIDTH COMMERCIAL AT}a"),
+        ("\N{MINUS SIGN}1", "'\N{MINUS SIGN}1"),
+        ('=HYPERLINK("http://example.com","Ada")', '"\'=HYPERLINK(""http://example.com"",""Ada"")"'),
+        ("-12.50", "'-12.50"),
+        ("'=1", "''=1"),
+        ("'t Hart", "''t Hart"),
+    ],
+)
+def test_a_text_that_a_spreadsheet_would_run_has_a_quote_before_it(text: str, cell: str) -> None:
+    assert csv_text(text) == cell
+
+
+@pytest.mark.parametrize(
+    "text", ["Anna-Lena", "a@example.com", "O'Brien", "1+1=2", " Ada", "", "李", "*", "(Ada)", "#1"]
+)
+def test_any_other_text_stays_as_it_is(text: str) -> None:
+    assert csv_text(text) == text
+
+
+def test_numbers_keep_their_sign() -> None:
+    assert csv_text(Decimal("-12.50"), -7, -0.5, None, datetime.date(2026, 3, 1)) == "-12.50,-7,-0.5,,2026-03-01"
+
+
+def test_a_program_gets_each_text_back_by_taking_one_quote_off() -> None:
+    texts = ["=1+1", "'=1+1", "''", "'", "\t-", "'t Hart", "-Anna, the first", "Ada", '"=1"', "\n=1", "O'Brien", "'\r"]
+    content = audience_csv(["full_name"], [(text,) for text in texts])
+    rows = list(csv.reader(io.StringIO(content.decode(), newline="")))[1:]
+    assert [cell.removeprefix("'") for (cell,) in rows] == texts
+
+
+def test_the_manifest_describes_the_bytes_with_the_quotes_on_each_run_the_same(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", full_name="=cmd|' /C calc'!A0", spend_change_pct="-35.5"))
+    results = [export(RETENTION, export_root, run_id=run_id) for run_id in ("run_1", "run_2")]
+    content = (folder_of(RETENTION, export_root) / "audience.csv").read_bytes()
+    assert content.splitlines()[1] == b"C1,'=cmd|' /C calc'!A0,c1@example.com,60000.00,-35.5000"
+    assert [result["sha256"] for result in results] == [hashlib.sha256(content).hexdigest()] * 2
+
+
+# Whom it does not name
+
+
+NOT_THEIRS = (
+    "Nothing was written, and an earlier audience of that date stays. On Snowflake give connection 'warehouse_export' "
+    "the role of the exports, which sees personal data, and run `make snowflake-setup`; where the values come from the "
+    "sources, correct them there. Then clear this task."
+)
+
+
+def logged(campaign: Campaign, export_root: object, level: str) -> tuple[list[str], dict[str, Any]]:
+    """Return what an export logs of its campaign at this level, and what it returns; nothing when it fails."""
+    result = {}
+    with structlog.testing.capture_logs() as logs, contextlib.suppress(AirflowException):
+        result = export(campaign, export_root)
+    lines = [log["event"] % log.get("positional_args", ()) for log in logs if log["log_level"] == level]
+    return [line for line in lines if campaign.name in line], result
+
+
+def refusal(campaign: Campaign, export_root: Path) -> str:
+    """Return the message with which the export is refused, which no retry follows."""
+    with pytest.raises(AirflowFailException) as refused:
+        export(campaign, export_root)
+    assert not isinstance(refused.value, AirflowSkipException)
+    return str(refused.value)
+
+
+def test_masked_values_are_what_the_masking_policy_writes() -> None:
+    policy = (PROJECT_ROOT / "deploy" / "snowflake" / "06_masking.sql").read_text(encoding="utf-8")
+    assert set(re.findall("then '([^']+)'", policy)) == {MASKED}
+
+
+def test_an_audience_with_masked_values_is_refused_by_column(publish: Callable[..., None], export_root: Path) -> None:
+    publish(
+        profile("C1", full_name=MASKED, email=MASKED),
+        profile("C2", full_name=MASKED, email=MASKED),
+        profile("C3", full_name=None, email=MASKED),
+    )
+    assert refusal(RETENTION, export_root) == (
+        "The audience 'retention' of 2026-03-31 is not exported: full_name is masked (*****) for 2 of its 3 customers; "
+        f"email is masked (*****) for 3 of its 3 customers. {NOT_THEIRS}"
+    )
+    assert not export_root.exists()
+
+
+def test_a_template_that_puts_a_masked_name_into_a_text_is_refused_too(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", full_name=MASKED))
+    operator = rendered(PREMIUM, export_root)
+    operator.sql = "select customer_id, 'Dear ' || full_name as salutation from marts.customer_360_profile"
+    with pytest.raises(AirflowFailException, match=r"salutation is masked \(\*{5}\) for 1 of its 1 customers"):
+        operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})
+
+
+def test_an_audience_whose_addresses_are_all_the_same_is_refused(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", email="x@example.com"), profile("C2", email=" X@Example.com"), profile("C3", email=None))
+    assert "not exported: all 2 values in email are the same address." in refusal(RETENTION, export_root)
+
+
+def test_an_audience_of_one_customer_has_one_address(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"), profile("C2", email=None))
+    export(RETENTION, export_root)
+    assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
+
+
+def test_an_audience_without_an_address_is_refused(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", email="n/a"), profile("C2", email="Ada Byron <>"), profile("C3", email=None))
+    assert "not exported: none of the 2 values in email is an address." in refusal(RETENTION, export_root)
+
+
+def test_one_address_among_others_that_are_none_is_enough(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1", email="n/a"), profile("C2"))
+    export(RETENTION, export_root)
+    assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
+
+
+def test_an_audience_of_customers_who_alone_have_no_address_is_refused(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", email=None), profile("C2", email=None), profile("C3", eligible_for_retention_campaign=False))
+    assert "not exported: email is empty for all of its 2 customers." in refusal(RETENTION, export_root)
+
+
+def test_where_the_sources_deliver_no_address_at_all_the_export_warns(
+    publish: Callable[..., None], export_root: Path
+) -> None:
+    publish(profile("C1", email=None), profile("C2", email=None))
+    (warning,), _ = logged(RETENTION, export_root, "warning")
+    assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
+    assert warning == (
+        "Nobody in marts.customer_360_profile has a value in email: the sources deliver none, or the role of "
+        "connection 'warehouse' does not see them. The audience 'retention' has an empty column."
+    )
+
+
+def test_a_refused_audience_leaves_the_earlier_one_of_its_date(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"))
+    export(RETENTION, export_root)
+    before = files_of(folder_of(RETENTION, export_root))
+    publish(profile("C1", email=MASKED), profile("C2", email=MASKED))
+    refusal(RETENTION, export_root)
+    assert files_of(folder_of(RETENTION, export_root)) == before
+
+
 # The manifest
 
 
-def test_the_manifest_describes_the_audience(publish: Callable[..., None], export_root: Path) -> None:
+def test_the_manifest_describes_the_audience(publish: Callable[..., None], warehouse: Path, export_root: Path) -> None:
     publish(profile("C1"), profile("C2"))
+    become(warehouse, "w-1")
     export(RETENTION, export_root, run_id="manual__7")
     folder = folder_of(RETENTION, export_root)
     expected = {
@@ -280,6 +460,7 @@ def test_the_manifest_describes_the_audience(publish: Callable[..., None], expor
         "owner": "lifecycle-marketing",
         "row_count": 2,
         "sha256": hashlib.sha256((folder / "audience.csv").read_bytes()).hexdigest(),
+        "warehouse_id": "w-1",
     }
     text = (folder / "manifest.json").read_text(encoding="utf-8")
     assert json.loads(text) == expected
@@ -294,15 +475,57 @@ def test_the_task_returns_path_and_manifest(publish: Callable[..., None], export
     assert result == {"path": str(folder / "audience.csv"), **manifest}
 
 
-def test_an_empty_audience_is_a_header_a_count_of_zero_and_a_warning(
-    publish: Callable[..., None], export_root: Path
-) -> None:
+def test_the_log_has_campaign_date_and_customers_as_a_table(publish: Callable[..., None], export_root: Path) -> None:
+    publish(*(profile(f"C{number}") for number in range(1200)))
+    lines, _ = logged(PREMIUM, export_root, "info")
+    assert lines[-1] == (
+        f"{folder_of(PREMIUM, export_root)}/audience.csv\ncampaign  as_of_date  customers\npremium   2026-03-31  1,200"
+    )
+
+
+def test_an_empty_audience_is_a_header_and_a_count_of_zero(publish: Callable[..., None], export_root: Path) -> None:
     publish(profile("C1", eligible_for_retention_campaign=False))
-    with structlog.testing.capture_logs() as logs:
-        result = export(RETENTION, export_root)
+    result = export(RETENTION, export_root)
     assert audience(RETENTION, export_root) == "customer_id,full_name,email,lifetime_value,spend_change_pct\n"
     assert result["row_count"] == 0
-    assert [log["log_level"] for log in logs if "is empty" in log["event"]] == ["warning"]
+
+
+def test_a_warning_says_which_condition_leaves_nobody(publish: Callable[..., None], export_root: Path) -> None:
+    publish(
+        profile("C1", eligible_for_retention_campaign=False),
+        profile("C2", eligible_for_retention_campaign=None),
+        profile("C3", eligible_for_retention_campaign=False, lifetime_value="1.00"),
+    )
+    warnings, result = logged(RETENTION, export_root, "warning")
+    assert warnings == [
+        "The audience 'retention' of 2026-03-31 is empty: no customer meets eligible_for_retention_campaign = true: "
+        "0 of 3"
+    ]
+    assert result["why_empty"] == "no customer meets eligible_for_retention_campaign = true: 0 of 3"
+    assert "why_empty" not in json.loads((folder_of(RETENTION, export_root) / "manifest.json").read_text())
+
+
+def test_or_that_only_all_conditions_together_do(publish: Callable[..., None], export_root: Path) -> None:
+    publish(
+        profile("C1", eligible_for_retention_campaign=False),
+        profile("C2", lifetime_value="49999.99"),
+        profile("C3", lifetime_value="1.00"),
+    )
+    _, result = logged(RETENTION, export_root, "warning")
+    assert result["why_empty"] == (
+        "customers meet each condition, and nobody all of them: eligible_for_retention_campaign = true: 2 of 3; "
+        "lifetime_value >= 50000: 1 of 3"
+    )
+
+
+def test_or_that_the_template_of_the_campaign_does(publish: Callable[..., None], export_root: Path) -> None:
+    publish(profile("C1"))
+    operator = rendered(
+        RETENTION.model_copy(update={"conditions": (), "template": "exports/_audience.sql"}), export_root
+    )
+    operator.sql = "select customer_id from marts.customer_360_profile where false"
+    result = operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})
+    assert result["why_empty"] == "include/sql/exports/_audience.sql selects nobody"
 
 
 # Exporting a date again
@@ -336,6 +559,103 @@ def test_another_date_has_a_folder_of_its_own(publish: Callable[..., None], expo
     export(RETENTION, export_root, as_of_date="2026-04-01")
     assert exported_ids(RETENTION, export_root) == ["C1"]
     assert (folder_of(RETENTION, export_root, "2026-04-01") / "manifest.json").is_file()
+
+
+# Which warehouse they are of
+
+
+def become(file: Path, warehouse_id: str) -> None:
+    """Give the warehouse this id, as a run does that finds none."""
+    with duckdb.connect(str(file)) as connection:
+        connection.execute("create schema if not exists ops")
+        connection.execute("create or replace table ops.warehouse (warehouse_id varchar, made_at timestamp)")
+        connection.execute("insert into ops.warehouse values (?, timestamp '2026-03-01')", [warehouse_id])
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_audience_of_another_warehouse_is_left(
+    publish: Callable[..., None], warehouse: Path, export_root: Path
+) -> None:
+    publish(profile("C1"))
+    become(warehouse, "w-1")
+    export(RETENTION, export_root)
+    folder = folder_of(RETENTION, export_root)
+    before = files_of(folder)
+    publish(profile("C2"))
+    become(warehouse, "w-2")
+    assert refusal(RETENTION, export_root) == (
+        f"{folder}/manifest.json is of warehouse 'w-1', and this warehouse is 'w-2': the audience 'retention' is not "
+        "exported, and that one stays. Where both should be one, for example after a warehouse was made anew, move "
+        f"{folder} away; otherwise name another EXPORT_ROOT. Then clear this task."
+    )
+    assert files_of(folder) == before
+
+    export(ONBOARDING, export_root)
+    publish(profile("C2", as_of_date="2026-04-01"))
+    export(RETENTION, export_root, as_of_date="2026-04-01")
+    assert exported_ids(ONBOARDING, export_root) == ["C2"]
+
+
+def test_an_audience_of_a_version_without_ids_is_replaced_with_a_word(
+    publish: Callable[..., None], warehouse: Path, export_root: Path
+) -> None:
+    folder = folder_of(RETENTION, export_root)
+    write_audience(ObjectStoragePath(str(folder)), OLD, manifest_of(OLD))
+    publish(profile("C2"))
+    become(warehouse, "w-2")
+    lines, result = logged(RETENTION, export_root, "info")
+    assert f"{folder}/manifest.json says nothing of its warehouse, as before there were ids: it is replaced." in lines
+    assert result["warehouse_id"] == "w-2"
+    assert json.loads((folder / "manifest.json").read_text())["warehouse_id"] == "w-2"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"warehouse_id": nul', b"\xff"])
+def test_what_is_no_manifest_is_replaced_with_a_word(
+    publish: Callable[..., None], warehouse: Path, export_root: Path, content: bytes
+) -> None:
+    folder = folder_of(RETENTION, export_root)
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_bytes(content)
+    publish(profile("C2"))
+    become(warehouse, "w-2")
+    lines, _ = logged(RETENTION, export_root, "info")
+    assert any("says nothing of its warehouse" in line for line in lines)
+    assert json.loads((folder / "manifest.json").read_text())["warehouse_id"] == "w-2"
+
+
+def test_a_warehouse_without_an_id_exports_but_replaces_no_audience_of_one_that_has_it(
+    publish: Callable[..., None], warehouse: Path, export_root: Path
+) -> None:
+    publish(profile("C1"))
+    assert export(RETENTION, export_root)["warehouse_id"] is None
+    become(warehouse, "w-1")
+    assert export(RETENTION, export_root)["warehouse_id"] == "w-1"
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("drop table ops.warehouse")
+    message = refusal(RETENTION, export_root)
+    assert "is of warehouse 'w-1', and this warehouse is without an id that this export can read" in message
+    assert "Run customer_360_refresh, which gives the warehouse an id" in message
+
+
+def test_the_sample_stays_out_of_the_way_of_what_the_exports_would_refuse_to_replace(
+    publish: Callable[..., None], warehouse: Path, export_root: Path, tmp_path: Path
+) -> None:
+    publish(profile("C1"))
+    become(warehouse, "w-1")
+    export(RETENTION, export_root)
+    second = {"warehouse_file": tmp_path / "second.duckdb", "sample": True, "as_of_date": AS_OF_DATE}
+    manifest = folder_of(RETENTION, export_root) / "manifest.json"
+    with pytest.raises(WarehouseError, match=re.escape(f"holds audiences of another warehouse ({manifest})")) as error:
+        needs_sample(Settings(_env_file=None, export_root=str(export_root), **second), tmp_path / "home")
+    named = re.search(r"EXPORT_ROOT=(\S+)\.$", str(error.value))[1]
+    assert needs_sample(Settings(_env_file=None, export_root=named, **second), tmp_path / "home")
+
+    become(warehouse, "w-2")
+    assert str(manifest) in refusal(RETENTION, export_root)
+    assert export(RETENTION, named)["warehouse_id"] == "w-2"
 
 
 # Writes that do not reach their end
@@ -569,6 +889,75 @@ def test_a_root_of_an_unknown_kind_is_named(publish: Callable[..., None]) -> Non
     publish(profile("C1"))
     with pytest.raises(AirflowException, match=r"under the export root 'nowhere://audiences': .*Correct EXPORT_ROOT"):
         export(RETENTION, "nowhere://audiences")
+
+
+def test_each_try_that_cannot_write_logs_its_reason(publish: Callable[..., None], tmp_path: Path) -> None:
+    publish(profile("C1"))
+    (tmp_path / "file").write_bytes(b"")
+    (line,), _ = logged(RETENTION, tmp_path / "file", "error")
+    assert line.startswith(f"The audience 'retention' cannot be written under the export root '{tmp_path}/file': ")
+    assert "Not a directory" in line
+    assert line.endswith("Correct EXPORT_ROOT or the rights on it, then clear this task.")
+
+
+# Whether the export root can be written, before anything is built
+
+
+def check(export_root: object, run_type: str = "scheduled") -> None:
+    operator = CheckExportRootOperator(task_id="check_export_root", export_root=str(export_root))
+    operator.execute({"dag_run": SimpleNamespace(run_type=run_type)})
+
+
+def test_a_root_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
+    check(tmp_path / "data" / "exports")
+    assert file_names(tmp_path / "data" / "exports") == []
+
+
+def test_a_bucket_that_can_be_written_is_left_as_it_was() -> None:
+    storage = attach("memory", fs=fsspec.filesystem("memory")).fs
+    check("memory://audiences/of/customers")
+    assert storage.find("/audiences") == []
+
+
+def test_a_root_that_cannot_be_written_ends_the_run_at_once_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with structlog.testing.capture_logs() as logs, pytest.raises(AirflowFailException) as refused:
+        check(tmp_path / "file" / "exports")
+    assert str(refused.value) == (
+        f"The audiences of this run cannot be written under the export root '{tmp_path}/file/exports': [Errno 20] Not "
+        f"a directory: '{tmp_path}/file/exports'. Correct EXPORT_ROOT or the rights on it, then start a new run."
+    )
+    assert any("Not a directory" in str(log) for log in logs if log["log_level"] == "error")
+
+
+@pytest.mark.parametrize(
+    ("export_root", "reason"),
+    [
+        ("nowhere://audiences", "Unsupported filesystem: 'nowhere'"),
+        ("s3://bucket/audiences", "Install s3fs"),
+        ("/proc/exports", "No such file|Permission|not permitted"),
+    ],
+    ids=["unknown scheme", "missing provider", "forbidden"],
+)
+def test_what_another_try_cannot_cure_is_not_tried_again(export_root: str, reason: str) -> None:
+    with pytest.raises(AirflowFailException, match=reason):
+        check(export_root)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.ETIMEDOUT])
+def test_what_another_try_may_cure_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(_: ObjectStoragePath, __: bytes) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(ObjectStoragePath, "write_bytes", fail)
+    with pytest.raises(AirflowException, match=os.strerror(number)) as error:
+        check(tmp_path)
+    assert not isinstance(error.value, AirflowFailException)
+
+
+def test_a_backfill_needs_no_export_root(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    check(tmp_path / "file" / "exports", run_type="backfill")
 
 
 @pytest.fixture

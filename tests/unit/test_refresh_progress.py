@@ -66,14 +66,18 @@ def test_whether_a_later_run_will_follow_is_no_news(run: DagRunView) -> None:
     assert list(run.news()) == []
 
 
-def test_each_attempt_that_will_be_followed_by_another_is_news(run: DagRunView) -> None:
-    run.tasks = [task("publish", "up_for_retry", duration=1.0)]
+def test_each_attempt_that_will_be_followed_by_another_is_news_with_its_reason(run: DagRunView) -> None:
+    run.tasks = [task("export_retention", "up_for_retry", duration=1.0)]
+    raised = {"exc_type": "AirflowException", "exc_value": "The audience 'retention' cannot be written\nunder 'x'."}
+    log(run, run.tasks[0], {"level": "error", "event": "Task failed with exception", "error_detail": [raised]})
     first, again = list(run.news()), list(run.news())
-    run.tasks = [task("publish", "up_for_retry", duration=2.0, try_number=2)]
+    run.tasks = [task("export_retention", "up_for_retry", duration=2.0, try_number=2)]
 
-    assert first == [("publish", "failed, will be tried again", 1.0)]
+    reason = "The audience 'retention' cannot be written under 'x'."
+    assert first == [("export_retention", f"failed, will be tried again: {reason}", 1.0)]
     assert again == []
-    assert list(run.news()) == [("publish", "failed, will be tried again", 2.0)]
+    silent = "failed, will be tried again: It wrote no log: it was not started, or was killed."
+    assert list(run.news()) == [("export_retention", silent, 2.0)]
 
 
 def started(node: str) -> dict:

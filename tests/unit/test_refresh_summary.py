@@ -13,6 +13,7 @@ from rich.console import Console
 from include.customer_360.settings import Settings
 from local.summary import print_summary
 
+WHY_EMPTY = "no customer meets recency_status = 'Inactive (90+ days)': 0 of 50,000"
 DAY = datetime.date(2026, 3, 31)
 
 WAREHOUSE = """
@@ -35,6 +36,8 @@ create table ops.validation_results (
 insert into ops.validation_results values
     ('this', 'sources', 'fresh', 'warn', '9 days', 'at most 3', false),
     ('this', 'sources', 'not_empty', 'error', '3', 'at least 1', true),
+    ('this', 'sources', 'sources_statuses_known', 'warn', '2 of 1200 rows (0.17 %) have an unknown one: settled (2)',
+     'only `approved` counts', false),
     ('this', 'metric_customer_ltv', 'reconciles', 'error', '0', '0', true),
     ('earlier', 'metric_customer_ltv', 'reconciles', 'error', '1', '0', false);
 create table marts.customer_360_profile as
@@ -57,7 +60,10 @@ def summary(tmp_path: Path) -> list[str]:
         for statement in WAREHOUSE.split(";"):
             connection.execute(statement)
     output = io.StringIO()
-    audiences = [{"campaign": "retention", "row_count": 1234, "path": "/out/retention/audience.csv"}]
+    audiences = [
+        {"campaign": "retention", "row_count": 1234, "path": "/out/retention/audience.csv"},
+        {"campaign": "premium", "row_count": 0, "path": "/out/premium/audience.csv", "why_empty": WHY_EMPTY},
+    ]
     print_summary(Console(file=output), settings, DAY, "this", {"metric_customer_ltv": 2.34}, audiences)
     return output.getvalue().splitlines()
 
@@ -78,16 +84,28 @@ def test_raw_rows_are_accounted_for_with_the_rejected_ones_by_reason(summary: li
 def test_each_mart_has_rows_seconds_and_checks_of_this_run_alone(summary: list[str]) -> None:
     assert cells(summary, "metric_customer_ltv") == ["metric_customer_ltv", "1,003", "2.3", "1 of 1"]
     assert cells(summary, "customer_360_profile") == ["customer_360_profile", "3", "0 of 0"]
-    assert cells(summary, "sources") == ["sources", "1 of 2"]
+    assert cells(summary, "sources") == ["sources", "1 of 3"]
 
 
 def test_a_check_that_warns_is_shown_with_what_it_saw(summary: list[str]) -> None:
     assert "Warning, sources: fresh: observed 9 days; expected at most 3" in summary
 
 
+def test_unknown_statuses_and_categories_are_shown(summary: list[str]) -> None:
+    assert (
+        "Warning, sources: sources_statuses_known: observed 2 of 1200 rows (0.17 %) have an unknown one: settled (2); "
+        "expected only `approved` counts"
+    ) in summary
+
+
 def test_segments_have_customers_and_averages_over_the_customers_that_have_the_figure(summary: list[str]) -> None:
     assert cells(summary, "Declining") == ["Declining", "2", "2,000.00", "50.00", "-50.00"]
     assert cells(summary, "no transaction yet") == ["no transaction yet", "1", "0.00"]
+
+
+def test_an_empty_audience_is_a_warning_with_its_reason(summary: list[str]) -> None:
+    assert cells(summary, "premium") == ["premium", "0", "/out/premium/audience.csv"]
+    assert f"Warning, audience premium is empty: {WHY_EMPTY}" in summary
 
 
 def test_audiences_and_the_warehouse_are_named_with_their_paths_and_a_query(summary: list[str], tmp_path: Path) -> None:

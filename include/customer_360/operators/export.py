@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import hashlib
 import json
+import re
+import unicodedata
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import ObjectStoragePath
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk import BaseOperator, ObjectStoragePath
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowSkipException,
+)
 
 from include.customer_360.as_of_date import parse_as_of_date
-from include.customer_360.connection import export_conn_id
+from include.customer_360.connection import EXPORT_CONN_ID, export_conn_id
 from include.customer_360.operators.base import PROFILE, WarehouseOperator, published_as_of_dates
 
 if TYPE_CHECKING:
@@ -25,6 +35,48 @@ if TYPE_CHECKING:
 AUDIENCE = "audience.csv"
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp"
+_TITLES = ("campaign", "as_of_date", "customers")
+PROBE = ".write_probe"
+"""What CheckExportRootOperator writes into the export root and removes again."""
+
+ADDRESS = "email"
+MASKED = "*****"
+"""What a role sees in place of personal data that it may not see, as deploy/snowflake/06_masking.sql has it."""
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
+
+FORMULA_SIGNS = "=+-@\N{MINUS SIGN}"
+"""With one of these, also in full width, a spreadsheet's formula begins."""
+_BREAKS = ("\t", "\r", "\n")
+
+# What stays as it is however often it is tried; any other error of a path may be a moment's.
+_LASTING = (ValueError, ImportError, AirflowNotFoundException)
+_LASTING_NUMBERS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP),
+    errno.ENAMETOOLONG,
+}
+_LASTING_PATHS = (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError, IsADirectoryError)
+
+
+class AudienceRefused(AirflowFailException):
+    """The audience does not hold whom it claims, so that nothing is written; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Audience:
+    """What was read for one campaign.
+
+    :param as_of_date: of the published marts.
+    :param columns: in lower case.
+    :param rows: one per customer, in the order of the columns.
+    :param warehouse_id: of the warehouse it was read from, as ops.warehouse has it; None where there is none yet.
+    :param why_empty: which condition leaves nobody, for people; empty when there is somebody.
+    """
+
+    as_of_date: datetime.date
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+    warehouse_id: str | None
+    why_empty: str = ""
 
 
 class ExportAudienceOperator(WarehouseOperator):
@@ -41,6 +93,8 @@ class ExportAudienceOperator(WarehouseOperator):
     :param as_of_date: YYYY-MM-DD, or empty for the date that is published (templated).
     :raises AirflowSkipException: when the published marts are newer than as_of_date.
     :raises AirflowFailException: when there are no published marts of as_of_date; a retry would not help.
+    :raises AudienceRefused: when it has masked values, or addresses that are none, or would replace the audience of
+        another warehouse.
     :raises AirflowException: when the export root cannot be written, or the marts are published anew while read.
     """
 
@@ -62,32 +116,39 @@ class ExportAudienceOperator(WarehouseOperator):
         self.sql = campaign.template
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Export the audience; returns the manifest and the path of the CSV."""
-        as_of_date, columns, rows = self._read_audience(self._requested_as_of_date())
-        content = audience_csv(columns, rows)
+        """Export the audience; returns the manifest, the path of the CSV and, of an empty one, why it is."""
+        audience = self._read_audience(self._requested_as_of_date())
+        as_of_date, rows = audience.as_of_date, audience.rows
+        content = audience_csv(audience.columns, rows)
         manifest = {
             "campaign": self.campaign.name,
             "owner": self.campaign.owner,
             "as_of_date": as_of_date.isoformat(),
             "dag_run_id": context["dag_run"].run_id,
             "row_count": len(rows),
-            "columns": columns,
+            "columns": audience.columns,
             "sha256": hashlib.sha256(content).hexdigest(),
+            "warehouse_id": audience.warehouse_id,
         }
         try:
-            folder = ObjectStoragePath(self.export_root) / self.campaign.name / f"as_of_date={as_of_date}"
-            write_audience(folder, content, manifest)
-        # What a path raises for a folder or bucket (OSError), an unknown scheme and a bucket's missing provider.
-        except (OSError, ValueError, ImportError) as error:
-            raise AirflowException(
-                f"The audience {self.campaign.name!r} cannot be written under the export root {self.export_root!r}: "
-                f"{error}. Correct EXPORT_ROOT or the rights on it, then clear this task."
-            ) from error
+            with under_export_root(self.export_root, f"The audience {self.campaign.name!r}", "clear this task"):
+                folder = ObjectStoragePath(self.export_root) / self.campaign.name / f"as_of_date={as_of_date}"
+                self._refuse_to_replace_anothers(folder / MANIFEST, audience.warehouse_id)
+                write_audience(folder, content, manifest)
+        except AirflowException as unwritable:
+            # At each try, where the UI shows it open; the trace is Airflow's.
+            self.log.error("%s", unwritable)  # noqa: TRY400
+            raise
         path = str(folder / AUDIENCE)
+        cells = (self.campaign.name, str(as_of_date), f"{len(rows):,}")
+        widths = [max(len(cell), len(title)) for cell, title in zip(cells, _TITLES, strict=True)]
+        table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in (_TITLES, cells)]
+        self.log.info("%s\n%s", path, "\n".join(table))
+        returned = {"path": path, **manifest}
         if not rows:
-            self.log.warning("The audience %r of %s is empty: %s", self.campaign.name, as_of_date, path)
-        self.log.info("%d customers in %s", len(rows), path)
-        return {"path": path, **manifest}
+            self.log.warning("The audience %r of %s is empty: %s", self.campaign.name, as_of_date, audience.why_empty)
+            returned["why_empty"] = audience.why_empty
+        return returned
 
     def _requested_as_of_date(self) -> datetime.date | None:
         if not self.as_of_date:
@@ -97,7 +158,7 @@ class ExportAudienceOperator(WarehouseOperator):
         except ValueError as refused:
             raise AirflowFailException(str(refused)) from None
 
-    def _read_audience(self, requested: datetime.date | None) -> tuple[datetime.date, list[str], list[tuple[Any, ...]]]:
+    def _read_audience(self, requested: datetime.date | None) -> Audience:
         with self.warehouse_session() as (_, cursor):
             published = self._published_as_of_date(cursor, requested)
             if requested and published > requested:
@@ -113,10 +174,83 @@ class ExportAudienceOperator(WarehouseOperator):
             cursor.execute(self.sql)
             columns = [column[0].lower() for column in cursor.description]
             rows = cursor.fetchall()
+            self._refuse_what_is_not_theirs(cursor, published, columns, rows)
+            why_empty = "" if rows else self._why_empty(cursor)
+            warehouse_id = warehouse_id_of(cursor)
             # Snowflake lets a publication in between two statements.
             if self._published_as_of_date(cursor, requested) != published:
                 raise AirflowException(f"{PROFILE} was published anew while it was read: clear this task.")
-        return published, columns, rows
+        return Audience(published, columns, rows, warehouse_id, why_empty)
+
+    def _refuse_to_replace_anothers(self, manifest: ObjectStoragePath, warehouse_id: str | None) -> None:
+        """Raise AudienceRefused when this manifest, of an earlier export, is that of another warehouse."""
+        if not manifest.exists():
+            return
+        try:
+            earlier = json.loads(manifest.read_text(encoding="utf-8"))
+        except ValueError:
+            earlier = None
+        theirs = earlier.get("warehouse_id") if isinstance(earlier, dict) else None
+        if theirs is None:
+            self.log.info("%s says nothing of its warehouse, as before there were ids: it is replaced.", manifest)
+        elif theirs != warehouse_id:
+            ours = repr(warehouse_id) if warehouse_id else "without an id that this export can read"
+            first_step = (
+                "Where both should be one"
+                if warehouse_id
+                else "Run customer_360_refresh, which gives the warehouse an id (on Snowflake `make snowflake-setup` "
+                "lets the exports read it). Where the id is another one then"
+            )
+            raise AudienceRefused(
+                f"{manifest} is of warehouse {theirs!r}, and this warehouse is {ours}: the audience "
+                f"{self.campaign.name!r} is not exported, and that one stays. {first_step}, for example after a "
+                f"warehouse was made anew, move {manifest.parent} away; otherwise name another EXPORT_ROOT. Then clear "
+                "this task."
+            )
+
+    def _refuse_what_is_not_theirs(
+        self,
+        cursor: Any,  # noqa: ANN401 - DB-API
+        as_of_date: datetime.date,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+    ) -> None:
+        """Raise AudienceRefused when names or addresses are masked, or nobody could be written to."""
+        problems = masked_columns(columns, rows)
+        if not problems and (problem := wrong_addresses(columns, rows)):
+            problems = [problem]
+        if not problems and rows and ADDRESS in columns and not any(row[columns.index(ADDRESS)] for row in rows):
+            cursor.execute(f"select count({ADDRESS}) from {PROFILE}")
+            if cursor.fetchone()[0]:
+                problems = [f"{ADDRESS} is empty for all of its {len(rows):,} customers"]
+            else:
+                self.log.warning(
+                    "Nobody in %s has a value in %s: the sources deliver none, or the role of connection %r does not "
+                    "see them. The audience %r has an empty column.",
+                    *(PROFILE, ADDRESS, self.conn_id, self.campaign.name),
+                )
+        if problems:
+            raise AudienceRefused(
+                f"The audience {self.campaign.name!r} of {as_of_date} is not exported: {'; '.join(problems)}. Nothing "
+                "was written, and an earlier audience of that date stays. On Snowflake give connection "
+                f"{EXPORT_CONN_ID!r} the role of the exports, which sees personal data, and run "
+                "`make snowflake-setup`; where the values come from the sources, correct them there. Then clear this "
+                "task."
+            )
+
+    def _why_empty(self, cursor: Any) -> str:  # noqa: ANN401 - DB-API
+        """Return which of the campaign's conditions no customer meets, with one query."""
+        conditions = self.campaign.conditions
+        if not conditions:
+            return f"include/sql/{self.campaign.template} selects nobody"
+        counts = ", ".join(f"count(case when {condition} then 1 end)" for condition in conditions)
+        cursor.execute(f"select count(*), {counts} from {PROFILE}")
+        [(customers, *met)] = cursor.fetchall()
+        shown = [f"{condition}: {count:,} of {customers:,}" for condition, count in zip(conditions, met, strict=True)]
+        nobody = [line for line, count in zip(shown, met, strict=True) if not count]
+        if nobody:
+            return f"no customer meets {'; '.join(nobody)}"
+        return f"customers meet each condition, and nobody all of them: {'; '.join(shown)}"
 
     def _published_as_of_date(self, cursor: Any, requested: datetime.date | None) -> datetime.date:  # noqa: ANN401 - DB-API
         wanted = f"an audience as of {requested}" if requested else "an audience"
@@ -132,10 +266,123 @@ class ExportAudienceOperator(WarehouseOperator):
         return dates[0]
 
 
+def warehouse_id_of(cursor: Any) -> str | None:  # noqa: ANN401 - DB-API
+    """Return the id of the warehouse; None before a run has given it one, or when the role does not see it."""
+    cursor.execute(
+        "select count(*) from information_schema.tables "
+        "where lower(table_schema) = 'ops' and lower(table_name) = 'warehouse'"
+    )
+    if cursor.fetchone()[0] == 0:
+        return None
+    cursor.execute("select warehouse_id from ops.warehouse order by made_at, warehouse_id")
+    found = cursor.fetchall()
+    return found[0][0] if found else None
+
+
+class CheckExportRootOperator(BaseOperator):
+    """Write a hidden file into the export root and remove it again, before a run builds what could not be exported.
+
+    A backfill, which exports nothing as a rule, needs no export root.
+
+    :param export_root: a folder, which is made, or any ObjectStoragePath URI.
+    :raises AirflowFailException: with the reason, when another try would fail too: rights, a file in its place, an
+        unknown scheme, a missing provider or connection.
+    :raises AirflowException: with the reason, when another try may help: no room, no answer.
+    """
+
+    ui_color = "#d4ecd4"
+
+    def __init__(self, *, export_root: str, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to BaseOperator
+        super().__init__(**kwargs)
+        self.export_root = export_root
+
+    def execute(self, context: Context) -> None:
+        """Check it."""
+        if context["dag_run"].run_type == "backfill":
+            self.log.info("A backfill: whether %s can be written is not looked at.", self.export_root)
+            return
+        try:
+            with under_export_root(self.export_root, "The audiences of this run", "start a new run"):
+                probe_export_root(self.export_root)
+        except AirflowException as unwritable:
+            self.log.error("%s", unwritable)  # noqa: TRY400
+            if stays_unwritable(unwritable.__cause__):
+                raise AirflowFailException(str(unwritable)) from unwritable.__cause__
+            raise
+        self.log.info("%s can be written.", self.export_root)
+
+
+def probe_export_root(export_root: str) -> None:
+    """Write a hidden file into the export root and remove it.
+
+    :raises Exception: whatever the path raises when it cannot.
+    """
+    root = ObjectStoragePath(export_root)
+    # A bucket has no folders, and its client may try to make the bucket.
+    if root.protocol in ("", "file"):
+        root.mkdir(parents=True, exist_ok=True)
+    probe = root / PROBE
+    probe.write_bytes(b"customer_360\n")
+    probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def under_export_root(export_root: str, what: str, then: str) -> Iterator[None]:
+    """Name what cannot be written, where, why and the next step, whatever a path raises within.
+
+    :raises AirflowException: raised from the path's own exception.
+    """
+    try:
+        yield
+    except AirflowFailException:
+        raise
+    # A folder or bucket raises OSError, an unknown scheme ValueError, a missing provider ImportError, and a bucket's
+    # client also errors of its own.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise AirflowException(
+            f"{what} cannot be written under the export root {export_root!r}: {reason}. Correct EXPORT_ROOT or the "
+            f"rights on it, then {then}."
+        ) from error
+
+
+def stays_unwritable(error: BaseException | None) -> bool:
+    """Return whether a path that raised this will raise it again, until a person has done something."""
+    if isinstance(error, OSError):
+        return error.errno in _LASTING_NUMBERS or isinstance(error, _LASTING_PATHS)
+    return isinstance(error, _LASTING)
+
+
+def masked_columns(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Return a line for each column with masked values, and how many it has."""
+    counts = [
+        sum(isinstance(row[place], str) and MASKED in row[place] for row in rows) for place in range(len(columns))
+    ]
+    return [
+        f"{column} is masked ({MASKED}) for {count:,} of its {len(rows):,} customers"
+        for column, count in zip(columns, counts, strict=True)
+        if count
+    ]
+
+
+def wrong_addresses(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str | None:
+    """Return what is wrong with the addresses that there are: no address among them, or all the same one; else None."""
+    if ADDRESS not in columns:
+        return None
+    place = columns.index(ADDRESS)
+    found = [str(row[place]).strip() for row in rows if row[place]]
+    if found and not any(_ADDRESS.fullmatch(value) for value in found):
+        return f"none of the {len(found):,} values in {ADDRESS} is an address"
+    if len(found) > 1 and len({value.casefold() for value in found}) == 1:
+        return f"all {len(found):,} values in {ADDRESS} are the same address"
+    return None
+
+
 def audience_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     """Return header and rows as CSV: UTF-8, RFC 4180 quoting, lines ending in a line feed.
 
-    Decimals keep their scale, dates are YYYY-MM-DD, booleans true and false, NULL is empty.
+    Decimals keep their scale, dates are YYYY-MM-DD, booleans true and false, NULL is empty. A text that a spreadsheet
+    would run as a formula, or that begins with a single quote, has one before it.
     """
     lines = [columns, *rows]
     return "".join(",".join(_field(value) for value in line) + "\n" for line in lines).encode()
@@ -155,10 +402,26 @@ def _text(value: object) -> str:
             return str(value).lower()
         case Decimal():
             return format(value, "f")
+        case int() | float():
+            return str(value)
         case datetime.date():
             return value.isoformat()
         case _:
-            return str(value)
+            text = str(value)
+            # Also before a quote of its own, so that a program takes one off each text that begins with one.
+            return f"'{text}" if text.startswith("'") or runs_as_formula(text) else text
+
+
+def runs_as_formula(text: str) -> bool:
+    """Return whether a spreadsheet may take a cell with this text for a formula.
+
+    That is when it begins with a tab or a line break, or, after blanks and characters that cannot be seen, with one of
+    FORMULA_SIGNS.
+    """
+    if text.startswith(_BREAKS):
+        return True
+    first = next((character for character in text if unicodedata.category(character)[0] not in "CZ"), "")
+    return bool(first) and unicodedata.normalize("NFKC", first)[0] in FORMULA_SIGNS
 
 
 def write_audience(folder: ObjectStoragePath, content: bytes, manifest: dict[str, Any]) -> None:
@@ -175,7 +438,7 @@ def write_audience(folder: ObjectStoragePath, content: bytes, manifest: dict[str
     new_manifest = folder / f".{MANIFEST}.{attempt}{TEMPORARY}"
     new_audience.write_bytes(content)
     new_manifest.write_bytes((json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
-    if manifest_path.exists() and manifest["sha256"] not in manifest_path.read_text(encoding="utf-8"):
+    if manifest_path.exists() and manifest["sha256"].encode() not in manifest_path.read_bytes():
         manifest_path.unlink()
     new_audience.move(audience_path)
     new_manifest.move(manifest_path)

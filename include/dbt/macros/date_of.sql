@@ -2,11 +2,9 @@
 
 {% macro date_of(column, data_type) -%}
     {%- set type = data_type | upper -%}
-    {%- if type == 'DATE' -%}
-        {{ column }}
-    {%- elif type.startswith(('TIMESTAMP_TZ', 'TIMESTAMP_LTZ', 'TIMESTAMPTZ', 'TIMESTAMP WITH TIME ZONE')) -%}
+    {%- if type.startswith(('TIMESTAMP_TZ', 'TIMESTAMP_LTZ', 'TIMESTAMPTZ', 'TIMESTAMP WITH TIME ZONE')) -%}
         cast({{ in_business_zone(column) }} as date)
-    {%- elif type.startswith(('TIMESTAMP', 'DATETIME')) -%}
+    {%- elif type.startswith(('DATE', 'TIMESTAMP')) -%}
         cast({{ column }} as date)
     {%- else -%}
         {{ date_of_text('cast(' ~ column ~ ' as varchar)') }}

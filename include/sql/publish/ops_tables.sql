@@ -31,6 +31,11 @@ create table if not exists ops.restatements (
     dag_run_id varchar,
     restated_at timestamp
 );
+
+create table if not exists ops.warehouse (
+    warehouse_id varchar,
+    made_at timestamp
+);
 {% for measure in drift if measure != 'row_count' %}
 alter table ops.publications add column if not exists {{ measure }} decimal(38, 4);
 {% endfor %}

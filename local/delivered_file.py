@@ -1,4 +1,4 @@
-"""A user's file of customers or transactions, read into a scratch database as texts, or one error that says what is wrong.
+"""A user's file of customers or transactions, read into a scratch database as texts, or one error on what is wrong.
 
 Which columns a file must have stands in dbt's sources.yml; others may be absent. Columns of other names are ignored.
 """
@@ -240,6 +240,10 @@ def _match_columns(table: SourceTable, source: str, found: list[str]) -> tuple[D
     for column in absent:
         # An optional column may be absent, so only a name that is all but the same counts as a misspelling.
         close = difflib.get_close_matches(column.name, ignored, n=1, cutoff=0.4 if column.required else 0.88)
+        if column.name == "status" and not close:
+            # Without it every row counts as approved, so more names are suspected of being it: txn_status, statis.
+            close = [name for name in ignored if column.name in name]
+            close += difflib.get_close_matches(column.name, ignored, n=1, cutoff=0.8)
         if column.required:
             hint = f" Is it {shortened(close[0])}? Rename that column to {column.name}." if close else ""
             raise LoadError(f"{source}: column {column.name} is missing.{hint} Columns found: {listed}.")

@@ -19,6 +19,7 @@ from pathlib import Path
 import duckdb
 
 from include.customer_360.as_of_date import last_complete_business_day
+from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.settings import Settings, SettingsError, load_settings
 from local.dbt_sql import expression
 from local.delivered_file import EXTENSIONS, Delivery, LoadError, read_file, shortened
@@ -138,6 +139,8 @@ def load_sources(settings: Settings, customers_file: str, transactions_file: str
             customers = read_file(connection, CUSTOMERS, customers_file, scratch)
             transactions = read_file(connection, TRANSACTIONS, transactions_file, scratch)
             try:
+                for delivery in (customers, transactions):
+                    _check_texts(connection, delivery)
                 tables = [_check_types(connection, delivery) for delivery in (customers, transactions)]
                 _check_customer_ids(connection, customers)
                 for delivery, table in zip((customers, transactions), tables, strict=True):
@@ -153,6 +156,28 @@ def load_sources(settings: Settings, customers_file: str, transactions_file: str
                 connection, settings.warehouse_file, tables, (customers, transactions), loaded_at
             )
             return LoadSummary(_loaded(connection, customers), _loaded(connection, transactions), dropped, report)
+
+
+def _check_texts(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
+    """Refuse NUL bytes, which make two ids that look the same differ, and end a text for many a program.
+
+    Columns of other types need no check: a value with one is no number and no date.
+
+    :raises LoadError: when a text has one.
+    """
+    texts = [
+        column.name
+        for column in delivery.table.columns
+        if column.type == "varchar" and column.name not in (*_REJECTED_BY_ROW, *delivery.absent)
+    ]
+    firsts = ", ".join(f"min(rowid) filter (contains({name}, chr(0)))" for name in texts)
+    [rows] = connection.execute(f"select {firsts} from {delivery.table.name}").fetchall()
+    for name, row in zip(texts, rows, strict=True):
+        if row is not None:
+            raise LoadError(
+                f"{delivery.source}: column {name}, row {row + 1} (the header not counted): "
+                f"{_value(connection, delivery.table, name, row)} holds a NUL byte. Write the file without."
+            )
 
 
 def _check_types(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> SourceTable:
@@ -319,20 +344,31 @@ def _foretold(loaded: LoadedFile, report: TransactionsReport, last_day: datetime
     ]
     if report.rounded:
         lines.append(f"amounts with more than two decimals, which are rounded to cents: {report.rounded:,}")
-    lines += _named_unknown(report.unknown_statuses, "statuses, which do not count", loaded.rows)
-    lines += _named_unknown(report.unknown_categories, "categories, which count as Uncategorized", loaded.rows)
+    lines += _named_unknown(
+        report.unknown_statuses, "statuses, which do not count", loaded.rows, "unknown_status_error_pct"
+    )
+    lines += _named_unknown(
+        report.unknown_categories, "categories, which count as Uncategorized", loaded.rows, "unknown_category_error_pct"
+    )
     days = sort_days(report.days, last_day)
     lines += _dated(days.later, f"dates after {last_day}, which count from their day on")
     lines += _dated(days.far, "dates far from the rest, which count")
     return lines
 
 
-def _named_unknown(unknown: UnknownNames, what: str, rows: int) -> list[str]:
+def _named_unknown(unknown: UnknownNames, what: str, rows: int, limit: str) -> list[str]:
+    """Return a line on unknown names, and one more where they are more than dbt's var `limit`, in percent, allows."""
     if not unknown.rows:
         return []
     named = ", ".join(f"{shortened(name)} ({count:,})" for name, count in unknown.examples)
     more = f", and {unknown.names - len(unknown.examples):,} more" if unknown.names > len(unknown.examples) else ""
-    return [f"unknown {what}: {unknown.rows:,} of {rows:,} rows: {named}{more}"]
+    lines = [f"unknown {what}: {unknown.rows:,} of {rows:,} rows: {named}{more}"]
+    largest = dbt_vars()[limit]
+    if unknown.rows * 100 > rows * largest:
+        lines.append(
+            f"  A refresh stops at more than {largest} % of the rows ({limit} in include/dbt/dbt_project.yml)."
+        )
+    return lines
 
 
 def _dated(days: tuple[DayRows, ...], what: str) -> list[str]:

@@ -521,6 +521,28 @@ def test_transactions_that_are_all_rejected_suggest_no_date(shop: Shop) -> None:
     ]
 
 
+def test_the_report_in_the_docs_is_what_is_printed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [f"T{day},C{day % 2 + 1},2026-10-{day:02},10,approved,GROCERY,x" for day in range(1, 32)]
+    lines = [
+        *(f"{REQUIRED},status,merchant_category,Terminal", *days),
+        "T31,C2,2026-10-31,11,approved,Grocery,x",
+        "T32,C1,2026-10-31,12.345,approved,Pet Food,x",
+        "T33,C1,2026-10-31,12,Settled,Gas,x",
+        "T34,C1,31/10/2026,12,approved,Gas,x",
+        "T35,C1,2026-10-31,1_000,approved,Gas,x",
+        "T36,C9,2026-10-31,12,approved,Gas,x",
+        "T37,C1,2099-12-31,12,approved,Gas,x",
+        "T38,C1,1999-12-31,12,approved,Gas,x",
+    ]
+    shop.write("transactions.csv", "\n".join(lines))
+    # The page has the names of files as the README's command gives them.
+    monkeypatch.chdir(shop.folder)
+    summary = load_sources(shop.settings, "customers.csv", "transactions.csv")
+    printed = describe(summary, Path("data/warehouse.duckdb"), NOON)
+    page = (PROJECT_ROOT / "docs" / "own_data.md").read_text(encoding="utf-8")
+    assert "\n".join(f"    {line}" for line in printed.splitlines()) in page, printed
+
+
 CUSTOMER_FILE_ERRORS = {
     "missing file": ("none.csv", None, "none.csv: no such file"),
     "unsupported kind": ("c.xlsx", "customer_id\nC1\n", "c.xlsx: unsupported kind of file.*csv, .csv.gz, .parquet"),
@@ -657,6 +679,11 @@ def test_a_transactions_file_that_does_not_fit_is_refused_and_the_warehouse_kept
     with pytest.raises(LoadError, match=f"t.csv: .*{message}"):
         load_sources(used_shop.settings, used_shop.customers, transactions)
     assert used_shop.content() == before
+
+
+def test_a_column_that_only_resembles_one_of_ours_is_ignored(shop: Shop) -> None:
+    customers = shop.write("c.csv", "customer_id,account_close_date,wage\nC1,2026-01-01,3\n")
+    assert load_sources(shop.settings, customers, shop.transactions).customers.ignored == ("account_close_date", "wage")
 
 
 def test_errors_quote_no_megabytes(shop: Shop) -> None:

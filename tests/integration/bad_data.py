@@ -49,6 +49,11 @@ class Kind:
         return len(self.accepted) + self.rejected.total() + self.superseded.total() + len(self.customers)
 
     @property
+    def reasons(self) -> Counter[str]:
+        """How many rows are rejected for each reason."""
+        return sum((Counter({reason: count}) for (_, reason), count in self.rejected.items()), Counter())
+
+    @property
     def table(self) -> Literal["customers", "transactions"]:
         """The table that its file is one of."""
         if self.name in WRITTEN:

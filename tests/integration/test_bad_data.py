@@ -1,6 +1,7 @@
 """Each kind of bad data of tests/bad_data is accepted, rejected with its reason or refused as tests/bad_data/kinds.yml says.
 
-A kind is loaded as `make load` does, into a warehouse of its own; the rows that were loaded are then built together.
+A kind is loaded as `make load` does, into a warehouse of its own; the rows that were loaded are then built together: those
+whose dates are all dates by a whole build, those of which one is none, so that the column is text, up to core.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from pathlib import Path
 import duckdb
 import pytest
 from bad_data import FOLDER, GOOD, WRITTEN, Kind, Values, read_kinds, tables
-from warehouse_builds import DbtBuilds
+from warehouse_builds import BUILD, DbtBuilds
 
 from include.customer_360.settings import PROJECT_ROOT, Settings
-from local.load import LoadError, describe, load_sources
+from local.load import LoadError, LoadSummary, describe, load_sources
 
 AS_OF_DATE = datetime.date(2026, 3, 31)
 KINDS = read_kinds()
@@ -29,6 +30,7 @@ REFUSED = [kind for kind in KINDS.values() if kind.refused]
 LOADED = [kind for kind in KINDS.values() if not kind.refused]
 WITH_TRANSACTIONS = [kind for kind in LOADED if kind.table == "transactions"]
 WITH_CUSTOMERS = [kind for kind in LOADED if kind.table == "customers"]
+TRANSACTION_TABLES = ("raw.transactions", "core.fct_transactions", "core.rejected_transactions")
 
 
 def settings_for(warehouse_file: Path) -> Settings:
@@ -43,12 +45,17 @@ def named(kinds: Iterable[Kind]) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What `make load` made of a kind: its warehouse, how many rows it counted, and its report; or its error."""
+    """What `make load` made of a kind: its warehouse, and what it told of it; or its error."""
 
     warehouse_file: Path
-    rows: int = 0
-    report: str = ""
+    summary: LoadSummary | None = None
     error: str = ""
+
+    @property
+    def report(self) -> str:
+        """What is printed on the first of April 2026; nothing after an error."""
+        moment = datetime.datetime(2026, 4, 1, 12, tzinfo=datetime.UTC)
+        return describe(self.summary, self.warehouse_file, moment) if self.summary else ""
 
 
 @dataclass(frozen=True)
@@ -77,40 +84,52 @@ def loads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loaded]:
     for kind in LOADED:
         warehouse_file = folder / f"{kind.name}.duckdb"
         try:
-            summary = load_sources(settings_for(warehouse_file), *kind.files(folder))
+            loads[kind.name] = Loaded(warehouse_file, load_sources(settings_for(warehouse_file), *kind.files(folder)))
         except LoadError as error:
             loads[kind.name] = Loaded(warehouse_file, error=str(error))
-            continue
-        report = describe(summary, warehouse_file, datetime.datetime(2026, 4, 1, 12, tzinfo=datetime.UTC))
-        loads[kind.name] = Loaded(warehouse_file, getattr(summary, kind.table).rows, report)
     return loads
 
 
 @pytest.fixture(scope="module")
 def ends(good_warehouse: Path, loads: dict[str, Loaded], dbt_builds: DbtBuilds) -> Ends:
-    """One build of the rows of all kinds."""
-    sources = dbt_builds.folder / "bad_data_sources.duckdb"
-    shutil.copyfile(good_warehouse, sources)
-    with duckdb.connect(sources) as connection:
-        for kind in LOADED:
-            if loads[kind.name].error:
-                continue
-            connection.execute(f"attach '{loads[kind.name].warehouse_file}' as kind (read_only)")
-            connection.execute(f"insert into raw.{kind.table} by name select * from kind.raw.{kind.table}")
-            connection.execute("detach kind")
-    file = dbt_builds.build(sources, "bad_data", AS_OF_DATE).file
-    accepted = {row_of(values): values for values in rows_of(file, "core.fct_transactions")}
-    in_marts = {values["customer_id"] for values in rows_of(file, "marts.customer_360_profile")}
+    """Two builds of the rows of all kinds."""
+    with_days, with_texts = dbt_builds.folder / "bad_data.duckdb", dbt_builds.folder / "bad_dates.duckdb"
+    for file in (with_days, with_texts):
+        shutil.copyfile(good_warehouse, file)
+    with duckdb.connect(with_texts) as connection:
+        connection.execute("alter table raw.transactions alter transaction_date set data type varchar")
+    for kind in LOADED:
+        if not loads[kind.name].error:
+            add_rows(kind, loads[kind.name].warehouse_file, with_days, with_texts)
+    built = []
+    for file, command in ((with_days, BUILD), (with_texts, f"{BUILD} --select +core --indirect-selection cautious")):
+        (statuses,) = dbt_builds.run(file, [command], AS_OF_DATE)
+        assert statuses["test.customer_analytics.raw_equals_accepted_plus_superseded_plus_rejected"] == "pass"
+        built.append(dbt_builds.warehouse.rename(file))
+    transactions = {table: [row for file in built for row in rows_of(file, table)] for table in TRANSACTION_TABLES}
+    in_marts = {values["customer_id"] for values in rows_of(with_days, "marts.customer_360_profile")}
     return Ends(
-        Counter(row_of(values) for values in rows_of(file, "raw.transactions")),
-        accepted,
-        Counter((*row_of(values), values["reject_reason"]) for values in rows_of(file, "core.rejected_transactions")),
+        Counter(row_of(values) for values in transactions["raw.transactions"]),
+        {row_of(values): values for values in transactions["core.fct_transactions"]},
+        Counter((*row_of(values), values["reject_reason"]) for values in transactions["core.rejected_transactions"]),
         {
             tuple(values["customer_id"].split("-", 1)): values | {"in_marts": values["customer_id"] in in_marts}
-            for values in rows_of(file, "core.dim_customer")
+            for values in rows_of(with_days, "core.dim_customer")
             if "-" in values["customer_id"]
         },
     )
+
+
+def add_rows(kind: Kind, loaded: Path, with_days: Path, with_texts: Path) -> None:
+    """Add what was loaded of a kind to the sources with the type of its dates."""
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{loaded}' as kind (read_only)")
+        [(data_type,)] = connection.execute(
+            "select data_type from information_schema.columns where table_catalog = 'kind' "
+            "and (table_name, column_name) = ('transactions', 'transaction_date')"
+        ).fetchall()
+        connection.execute(f"attach '{with_days if data_type == 'DATE' else with_texts}' as sources")
+        connection.execute(f"insert into sources.raw.{kind.table} by name select * from kind.raw.{kind.table}")
 
 
 def rows_of(file: Path, table: str) -> list[Values]:
@@ -157,16 +176,20 @@ def file_hash(file: Path) -> str:
 
 
 @pytest.mark.parametrize(**named(LOADED))
-def test_a_file_of_this_kind_is_loaded_row_by_row_and_reported(kind: Kind, loads: dict[str, Loaded]) -> None:
+def test_a_file_of_this_kind_is_loaded_row_by_row_and_foretold(kind: Kind, loads: dict[str, Loaded]) -> None:
+    """What is foretold are the ends that the next test finds in the builds."""
     loaded = loads[kind.name]
-    assert (loaded.error, loaded.rows) == ("", kind.rows)
+    assert (loaded.error, loaded.summary is None) == ("", False)
+    assert getattr(loaded.summary, kind.table).rows == kind.rows
+    if kind.table == "transactions":
+        foretold = loaded.summary.report
+        assert (foretold.accepted, foretold.duplicates) == (len(kind.accepted), kind.superseded.total())
+        assert Counter(dict(foretold.rejected)) == kind.reasons
     assert [part for part in kind.report if part not in loaded.report] == [], loaded.report
 
 
 @pytest.mark.parametrize(**named(WITH_TRANSACTIONS))
-def test_each_row_of_this_kind_ends_as_told_and_none_is_lost(
-    kind: Kind, loads: dict[str, Loaded], ends: Ends
-) -> None:
+def test_each_row_of_this_kind_ends_as_told_and_none_is_lost(kind: Kind, ends: Ends) -> None:
     accepted = {row: values for (name, row), values in ends.accepted.items() if name == kind.name}
     rejected = Counter({(row, why): n for (name, row, why), n in ends.rejected.items() if name == kind.name})
     raw = Counter({row: n for (name, row), n in ends.raw.items() if name == kind.name})
@@ -178,7 +201,7 @@ def test_each_row_of_this_kind_ends_as_told_and_none_is_lost(
     for (row, _), count in rejected.items():
         superseded[row] -= count
     assert +superseded == kind.superseded
-    assert raw.total() == loads[kind.name].rows == len(accepted) + rejected.total() + superseded.total()
+    assert raw.total() == kind.rows == len(accepted) + rejected.total() + superseded.total()
 
 
 @pytest.mark.parametrize(**named(WITH_CUSTOMERS))

@@ -77,17 +77,14 @@ class Kind:
     def line(self) -> str:
         """Its line in the table of docs/bad_data.md."""
         reasons = ", ".join(dict.fromkeys(reason for _, reason in self.rejected))
-        counted = ["error of `make load`: " + " … ".join(f"`{part}`" for part in self.refused)] if self.refused else []
         if self.refused:
             end = "refused"
         elif reasons:
             end = f"rejected: {reasons}"
-            counted += ["`core.rejected_transactions`", "report of `make load`"]
         else:
             end = "accepted once" if self.superseded else "accepted"
-        if self.report and not reasons:
-            counted.append("report of `make load`")
-        cells = (self.what, f"{end}; {self.note}" if self.note else end, ", ".join(counted))
+        said = " … ".join(f"`{part.strip()}`" for part in self.refused or self.report)
+        cells = (self.what, f"{end}; {self.note}" if self.note else end, said)
         return "| " + " | ".join(cell.replace("`|`", "a vertical bar").replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -141,7 +138,7 @@ def tables() -> str:
     kinds = read_kinds().values()
     lines = []
     for section in dict.fromkeys(kind.section for kind in kinds):
-        lines += [f"## {section}", "", "| what comes | what happens | where it is told |", "|---|---|---|"]
+        lines += [f"## {section}", "", "| what comes | what happens | what `make load` says, shortened |", "|---|---|---|"]
         lines += [kind.line for kind in kinds if kind.section == section]
         lines.append("")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The kinds of bad data of tests/bad_data: their files, what must become of them, and their tables in docs/bad_data.md."""
+"""The kinds of bad data of tests/bad_data: their files, what must become of them, their tables in docs/bad_data.md."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ FOLDER = PROJECT_ROOT / "tests" / "bad_data"
 GOOD = {table: FOLDER / f"{table}.csv" for table in ("customers", "transactions")}
 HEADER = "transaction_id,customer_id,transaction_date,transaction_amount,merchant_name\n"
 GOOD_ROWS = 20_000
+
+HEAD = ("| what comes | what happens | what `make load` says, shortened |", "|---|---|---|")
 
 Values = dict[str, Any]
 
@@ -61,7 +63,7 @@ class Kind:
         return "customers" if next(FOLDER.glob(f"{self.name}.*")).name.split(".")[1] == "customers" else "transactions"
 
     def files(self, folder: Path) -> tuple[str, str]:
-        """Return its files of customers and of transactions; what is not checked in as it is, is written to `folder`."""
+        """Return its files of customers and of transactions; what is not checked in as it is, `folder` gets."""
         if self.name in WRITTEN:
             file = WRITTEN[self.name](folder)
         else:
@@ -138,7 +140,7 @@ def tables() -> str:
     kinds = read_kinds().values()
     lines = []
     for section in dict.fromkeys(kind.section for kind in kinds):
-        lines += [f"## {section}", "", "| what comes | what happens | what `make load` says, shortened |", "|---|---|---|"]
+        lines += [f"## {section}", "", *HEAD]
         lines += [kind.line for kind in kinds if kind.section == section]
         lines.append("")
     return "\n".join(lines)
@@ -202,7 +204,9 @@ def _parquet(name: str, damage: Callable[[bytes], bytes]) -> Callable[[Path], Pa
 WRITTEN: dict[str, Callable[[Path], Path]] = {
     "missing_file": lambda folder: folder / "missing_file.csv",
     "latin_1_late": _late("latin_1_late", _row("latin_1_late", "bad", merchant="Café").encode("latin-1")),
-    "quote_not_closed_late": _late("quote_not_closed_late", _row("quote_not_closed_late", "bad", merchant='"Shop').encode()),
+    "quote_not_closed_late": _late(
+        "quote_not_closed_late", _row("quote_not_closed_late", "bad", merchant='"Shop').encode()
+    ),
     "text_behind_a_quote_late": _late(
         "text_behind_a_quote_late", _row("text_behind_a_quote_late", "bad", merchant='"Joe" Shop').encode()
     ),

@@ -1,7 +1,7 @@
-"""Each kind of bad data of tests/bad_data is accepted, rejected with its reason or refused as tests/bad_data/kinds.yml says.
+"""Each kind of bad data of tests/bad_data is accepted, rejected or refused as tests/bad_data/kinds.yml says.
 
-A kind is loaded as `make load` does, into a warehouse of its own; the rows that were loaded are then built together: those
-whose dates are all dates by a whole build, those of which one is none, so that the column is text, up to core.
+A kind is loaded as `make load` does, into a warehouse of its own; what was loaded is then built together: kinds whose
+dates are all dates by a whole build, those with one that is none, so that the column is text, up to core.
 """
 
 from __future__ import annotations
@@ -213,7 +213,8 @@ def test_each_customer_of_this_kind_has_its_values(kind: Kind, ends: Ends) -> No
 
 
 def test_every_file_is_a_kind_and_every_kind_has_one_file() -> None:
-    files = [file.name.partition(".")[0] for file in FOLDER.iterdir() if file not in (*GOOD.values(), FOLDER / "kinds.yml")]
+    of_no_kind = (*GOOD.values(), FOLDER / "kinds.yml")
+    files = [file.name.partition(".")[0] for file in FOLDER.iterdir() if file not in of_no_kind]
     assert sorted([*files, *WRITTEN]) == sorted(KINDS)
 
 

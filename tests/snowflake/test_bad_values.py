@@ -1,4 +1,4 @@
-"""The bad amounts, dates and names of tests/bad_data end on Snowflake as they do on DuckDB, by the rendered staging model.
+"""The bad amounts, dates and names of tests/bad_data end on Snowflake as on DuckDB, by the rendered staging model.
 
 There no `make load` stands before raw.transactions: its columns are texts here, as an ingestion of CSV may write them.
 """

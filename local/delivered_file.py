@@ -129,8 +129,9 @@ def shortened(text: str) -> str:
 
 
 def _without_blanks(text: str) -> str:
-    """Return the SQL of a text without blanks around it: those that DuckDB's trim takes, which are spaces of all kinds,
-    and tabs and line ends. Few values have these, and to look for them costs a fifth of taking them off.
+    """Return the SQL of a text without blanks around it: spaces of all kinds, which DuckDB's trim takes, tabs, line ends.
+
+    Few values have tabs or line ends, so they are looked for first: taking them off costs seven times as much.
     """
     trimmed = f"trim({text})"
     return f"case when {text} < '!' or right({text}, 1) < '!' then {expression('trimmed', trimmed)} else {trimmed} end"

@@ -233,4 +233,6 @@ WRITTEN: dict[str, Callable[[Path], Path]] = {
 }
 
 if __name__ == "__main__":
-    print(tables())
+    page = PROJECT_ROOT / "docs" / "bad_data.md"
+    before_the_first, _, _ = page.read_text(encoding="utf-8").partition("\n## ")
+    page.write_text(f"{before_the_first}\n{tables()}", encoding="utf-8")

@@ -219,7 +219,7 @@ def test_every_file_is_a_kind_and_every_kind_has_one_file() -> None:
 
 
 def test_the_table_in_docs_is_the_one_of_the_kinds() -> None:
-    """`python tests/integration/bad_data.py` writes the tables anew."""
+    """`python -m tests.integration.bad_data` writes the tables anew."""
     written = (PROJECT_ROOT / "docs" / "bad_data.md").read_text(encoding="utf-8")
     _, _, from_the_first_table = written.partition("\n## ")
     assert ("## " + from_the_first_table).strip().splitlines() == tables().strip().splitlines()

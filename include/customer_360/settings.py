@@ -19,6 +19,8 @@ SQL_TEMPLATES = PROJECT_ROOT / "include" / "sql"
 # Where templates look for files: the validations share a macro with the models.
 TEMPLATE_FOLDERS = [str(SQL_TEMPLATES), str(DBT_PROJECT / "macros")]
 POOL = "warehouse"
+PUBLISH_POOL = "publish"
+"""The pool of one slot in which tasks on Snowflake queue that write what all runs share."""
 POOL_SLOTS = 8
 """The slots of pool `warehouse`: so many tasks have the warehouse open at once, on DuckDB as long as they only read."""
 
@@ -65,6 +67,7 @@ class Settings(BaseSettings):
     sources_look_every: int = Field(default=10, ge=1, le=240)
     snowflake_edition: Literal["enterprise", "standard"] = "enterprise"
     reader_role: str = ""
+    removed_marts: Literal["report", "drop"] = "report"
     runbook_url: str = ""
 
     @field_validator("warehouse_file")

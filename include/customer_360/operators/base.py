@@ -166,10 +166,8 @@ class RunSchemaOperator(WarehouseOperator):
 
 
 def sql_literal(text: str) -> str:
-    """Return a text as a literal of the warehouse's SQL, in single quotes; in Snowflake's a backslash escapes."""
-    quoted = text.replace("'", "''")
-    if load_settings().warehouse == "snowflake":
-        quoted = quoted.replace("\\", "\\\\")
+    """Return a text as SQL, in single quotes. A backslash escapes on Snowflake and in what splits statements."""
+    quoted = text.replace("'", "''").replace("\\", "' || chr(92) || '")
     return f"'{quoted}'"
 
 

@@ -23,6 +23,7 @@ CONTENTS = {
     "settings": "environment, .env",
     "assets": "what Dags exchange",
     "dbt_vars": "thresholds",
+    "dbt_seeds": "known names",
     "failures": "what passes by itself",
     "known_warnings": "of libraries",
     "duckdb_file": "waiting for it, its faults",

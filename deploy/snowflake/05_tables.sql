@@ -27,5 +27,6 @@ create table if not exists {{ deployment }}.raw.transactions (
     merchant_category varchar,
     channel varchar,
     status varchar,
-    ingested_at timestamp_ntz
+    ingested_at timestamp_ntz,
+    source_row bigint
 );

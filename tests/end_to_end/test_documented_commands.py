@@ -243,7 +243,7 @@ def test_the_first_commands_do_what_the_readme_says(printed: dict[str, str]) -> 
 def test_the_command_line_of_airflow_works_on_what_make_up_left_and_a_range_ends_before_its_last_day(
     printed: dict[str, str], project: Path
 ) -> None:
-    dates = re.findall(r"2026-0[34]-\d\d", printed[ON_MAKE_UP].partition("Airflow is up already")[0])
+    dates = re.findall(r"\| (2026-0[34]-\d\d) ", printed[ON_MAKE_UP].partition("Airflow is up already")[0])
     assert sorted(set(dates)) == [f"2026-03-{day:02}" for day in range(1, 32)]
 
 

@@ -34,7 +34,7 @@ PURCHASES: dict[str, list[tuple]] = {
     "RETENTION_BELOW": [("2025-10-01", "40000.00", "Retail"), ("2026-01-10", "9999.99", "Retail")],
     "TRAVEL_25": [("2026-01-05", "3750.00", "Hotels"), ("2026-01-06", "11250.00", "Retail")],
     "TRAVEL_BELOW_25": [("2026-01-05", "3749.98", "Airlines"), ("2026-01-06", "11250.02", "Retail")],
-    "NECESSITIES_60": [("2025-06-05", "40.00", "Dining"), ("2026-01-05", "60.00", "Gas")],
+    "NECESSITIES_60": [("2025-06-05", "40.00", "Dining"), ("2026-01-05", "60.00", " gas ")],
     "NEW_IN_MONTH_6": [("2025-08-31", "5.00", "Retail"), ("2026-02-01", "70.00", "Retail")],
     "NEW_IN_MONTH_7": [("2025-07-31", "5.00", "Retail"), ("2026-02-01", "70.00", "Retail")],
     "GREW_BY_HALF": [("2025-10-01", "100.00", "Retail"), ("2026-01-01", "150.00", "Retail")],
@@ -66,7 +66,7 @@ PURCHASES: dict[str, list[tuple]] = {
     "SPENT_BEFORE_OPENING_LATER": [("2026-02-20", "30.00", "Grocery")],
     "NOT_YET_OPEN": [],
     "OPENED_THAT_DAY": [],
-    "NOTHING_DELIVERED": [("2025-12-24", "75.00", None), ("2025-12-25", "25.00", "travel", "APPROVED")],
+    "NOTHING_DELIVERED": [("2025-12-24", "75.00", None), ("2025-12-25", "25.00", "traveling", "APPROVED")],
     "TWO_ROWS": [("2025-12-24", "11.00", "Gas")],
 }
 
@@ -219,7 +219,7 @@ DELIVERED_ROWS: list[tuple] = [
     # A correction that takes the approval back.
     ("C3", "CORRECTIONS", "2026-01-12", "500.00", "Gas", "approved", "2026-01-13 03:00:00"),
     ("C3", "CORRECTIONS", "2026-01-12", "500.00", "Gas", "reversed", "2026-01-20 03:00:00"),
-    ("C4", "CORRECTIONS", "2026-01-13", "12.5", "Gas", "Approved", "2026-01-14 03:00:00"),
+    ("C4", "CORRECTIONS", "2026-01-13", "12.5", "Gas", " Approved ", "2026-01-14 03:00:00"),
     # More digits than cents: rounded half up.
     ("C5", "CORRECTIONS", "2026-01-13", "5.065", "Gas", "approved", "2026-01-14 03:00:00"),
     (None, "CORRECTIONS", "2026-01-14", "1.00", "Gas", "approved", "2026-01-15 03:00:00"),
@@ -234,6 +234,9 @@ DELIVERED_ROWS: list[tuple] = [
     ("R8", "CORRECTIONS", "2026-01-14", "0.004", "Gas", "approved", "2026-01-15 03:00:00"),
     ("R9", "CORRECTIONS", None, "1.00", "Gas", "approved", "2026-01-15 03:00:00"),
     ("R10", "CORRECTIONS", "1899-12-31", "1.00", "Gas", "approved", "2026-01-15 03:00:00"),
+    ("R11", "CORRECTIONS", "2026-01-14", "1_000", "Gas", "approved", "2026-01-15 03:00:00"),
+    ("R12", "CORRECTIONS", "2026-01-14", "1000000.01", "Gas", "approved", "2026-01-15 03:00:00"),
+    ("R13", "CORRECTIONS", "2026-01-14", "1e18", "Gas", "approved", "2026-01-15 03:00:00"),
     # Waits for its customer, who comes with the refresh.
     ("N1", "NEWCOMER", "2026-02-03", "44.00", "Gas", "approved", "2026-02-04 03:00:00"),
 ]
@@ -242,8 +245,9 @@ REJECTED = {
     "no transaction_id": 2,
     "unknown customer": 3,
     "amount missing": 2,
-    "amount not a number": 2,
+    "amount not a number": 3,
     "amount not positive": 3,
+    "amount above limit": 2,
     "date missing": 1,
     "date out of range": 1,
 }
@@ -298,6 +302,7 @@ def transaction_rows() -> list[dict[str, Any]]:
             "channel": "Online",
             "status": status,
             "ingested_at": ingested_at,
+            "source_row": None,
         }
         for transaction_id, customer_id, day, amount, category, status, ingested_at in delivered + DELIVERED_ROWS
     ]

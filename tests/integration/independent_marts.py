@@ -22,6 +22,7 @@ Rows = dict[tuple, Row]
 TRAVEL = ["Travel", "Airlines", "Hotels"]
 NECESSITIES = ["Grocery", "Gas", "Utilities"]
 BEGINNING = date(1900, 1, 1)
+LARGEST_AMOUNT_CENTS = 1_000_000_00
 
 HISTORY_COLUMNS = [
     "as_of_date", "customer_id", "customer_key", "card_type", "credit_limit", "customer_segment", "tenure_months",
@@ -77,6 +78,8 @@ def _cents(amount: str) -> int | None:
         number = Decimal(amount)
     except InvalidOperation:
         return None
+    if "_" in amount:
+        return None
     return int(_dollars(number) * 100) if number.is_finite() else None
 
 
@@ -91,6 +94,8 @@ def _reject_reason(row: Any, known_customers: set[str]) -> str | None:  # noqa: 
         return "amount not a number"
     if row.cents <= 0:
         return "amount not positive"
+    if row.cents > LARGEST_AMOUNT_CENTS:
+        return "amount above limit"
     if row.transaction_date is None:
         return "date missing"
     if not BEGINNING <= row.transaction_date <= date(2199, 12, 31):
@@ -104,7 +109,11 @@ def sort_out(raw: pd.DataFrame, known_customers: set[str]) -> Transactions:
     :raises ValueError: when two different rows of a transaction were ingested at once: the definitions leave open
         which one counts, so such rows have no place in the test data.
     """
-    rows = raw.assign(status=_mapped(raw.status, str.lower), cents=_mapped(raw.transaction_amount, _cents))
+    rows = raw.assign(
+        status=_mapped(raw.status, lambda status: status.strip().lower()),
+        merchant_category=_mapped(raw.merchant_category, lambda category: category.strip().title()),
+        cents=_mapped(raw.transaction_amount, _cents),
+    )
     reasons = pd.Series([_reject_reason(row, known_customers) for row in rows.itertuples()], rows.index, dtype=object)
     usable = rows[reasons.isna()]
     different = usable.drop_duplicates()

@@ -50,13 +50,14 @@ ARRIVALS = [
     "9999-12-31 23:00:00",
 ]
 DATES = ["1900-01-01", "2016-02-29", "2024-12-31", "2026-01-01", "2026-01-02", "2026-01-03", "2199-12-31"]
-AMOUNTS = ["0.01", "1.00", "20.50", "999.99", "-1", "ten", "", None]
+AMOUNTS = ["0.01", "1.00", "20.50", "999.99", "-1", "ten", "1_0", "1e9", "", None]
 TEXTS = {
     "merchant_name": ["Shop", "Other shop", None],
-    "merchant_category": ["Gas", "Travel", "Nobody knows", None],
+    "merchant_category": ["Gas", " gas ", "Travel", "Nobody knows", None],
     "channel": ["Online", "In-Store", None],
-    "status": ["approved", "Declined", None],
+    "status": ["approved", " Approved ", "Declined", "Settled", "", None],
 }
+SOURCE_ROWS = ["1", "2", "3", None]
 RANGES = ["0001-01-02", "2000-01-01", "2026-01-03", "2026-01-05", "2026-01-08", "2100-01-01"]
 AS_OF_DATES = ["2026-01-08", "2025-06-30", "2026-01-01", "2026-02-01"]
 
@@ -118,7 +119,7 @@ class Feed:
             transaction_id = f"T{self.random.randrange(25)}" if self.random.random() < 0.97 else choose(["", None])
             customer = choose([*KNOWN, *KNOWN, *LATER, NEVER])
             texts = [choose(of_column) for of_column in TEXTS.values()]
-            row = [transaction_id, customer, date, amount, *texts, choose(ARRIVALS)]
+            row = [transaction_id, customer, date, amount, *texts, choose(ARRIVALS), choose(SOURCE_ROWS)]
             values.append(f"({', '.join(map(literal, row))})")
         return f"insert into raw.transactions values {', '.join(values)}"
 
@@ -128,12 +129,15 @@ class Feed:
         return new_customers([customer])
 
     def changed_in_place(self) -> str:
-        column = self.random.choice(["transaction_amount", "transaction_date", "ingested_at", *TEXTS, "customer_id"])
+        column = self.random.choice(
+            ["transaction_amount", "transaction_date", "ingested_at", *TEXTS, "customer_id", "source_row"]
+        )
         values = {
             "transaction_amount": AMOUNTS,
             "transaction_date": DATES,
             "ingested_at": ARRIVALS,
             "customer_id": KNOWN,
+            "source_row": SOURCE_ROWS,
         }
         value = self.random.choice({**values, **TEXTS}[column])
         return f"update raw.transactions set {column} = {literal(value)} where {self.some_rows()}"

@@ -69,7 +69,7 @@ class Loaded:
 def insert(rows: list[tuple[str, str | None, str | None]]) -> str:
     values = [
         f"('{transaction_id}', 'C1', '2026-01-01', {literal(amount)}, 'Shop', 'Gas', 'Online', 'approved', "
-        f"{literal(at)})"
+        f"{literal(at)}, null)"
         for transaction_id, amount, at in rows
     ]
     return f"insert into raw.transactions values {', '.join(values)}"

@@ -197,7 +197,7 @@ def second_build(account: SnowflakeAccount, target: Path, first_build: str) -> s
     account.query(
         "insert into raw.transactions "
         "select transaction_id, customer_id, transaction_date, '0.01', merchant_name, merchant_category, channel, "
-        "status, cast('2026-04-02 10:00:00' as timestamp) from core.fct_transactions "
+        "status, cast('2026-04-02 10:00:00' as timestamp), null from core.fct_transactions "
         "where customer_id = 'CUST00000001' and status = 'approved' order by transaction_date, transaction_id limit 1",
         account.by_hand,
     )

@@ -58,11 +58,6 @@ HASH_AGG = ", ".join(
     for count in range(1, 13)
     if (names := [f"value_{number}" for number in range(count)])
 )
-# A value that says its type, and is a date only where that is its type.
-VARIANTS = (
-    "to_variant(given) as given",
-    "as_date(given) as case when typeof(given) = 'DATE' then try_cast(given as date) end",
-)
 SESSION = {
     "current_warehouse": "CUSTOMER_360_TRANSFORM",
     "current_role": "CUSTOMER_360_TRANSFORMER",
@@ -224,8 +219,6 @@ def repair_catalog() -> None:
     def connect_with_session(self: FakeSnow, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         connection = connect(self, *args, **kwargs)
         connection._duck_conn.execute(f"create or replace temp macro hash_agg {HASH_AGG}")
-        for macro in VARIANTS:
-            connection._duck_conn.execute(f"create or replace temp macro {macro}")
         for function, value in SESSION.items():
             connection._duck_conn.execute(f"create or replace temp macro {function}() as '{value}'")
         connection._duck_conn.execute(f"create or replace temp macro {NO_TRANSACTION}")

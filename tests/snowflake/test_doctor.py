@@ -1057,6 +1057,9 @@ def test_a_browser_login_leaves_dbt_out_and_the_operators_in() -> None:
     [
         ("-- why\nselect 1;", "select 1"),
         ("/* {} */ with a as (select 1) select * from a", "with a as (select 1) select * from a"),
+        ("select 1 -- one\nfrom a", "select 1 \nfrom a"),
+        ("select '-- no comment'", "select '-- no comment'"),
+        (f"select 1{' ' * 20_000}", "select 1"),
         ("insert into a values (1)", "insert into a values (1)"),
         ("create table if not exists a.b as select 1", "create table if not exists a.b as select 1"),
         ("create or replace transient table a.b as (select 1)", "create or replace transient table a.b as (select 1)"),

@@ -28,7 +28,7 @@ def correction(account: SnowflakeAccount, second_build: str) -> str:
     )
     account.query(
         "insert into raw.transactions select transaction_id, customer_id, transaction_date, '0.02', merchant_name, "
-        "merchant_category, cast(null as varchar), status, cast('2026-04-03 10:00:00' as timestamp) "
+        "merchant_category, cast(null as varchar), status, cast('2026-04-03 10:00:00' as timestamp), null "
         f"from core.fct_transactions where transaction_id = '{transaction_id}'",
         account.by_hand,
     )

@@ -126,7 +126,7 @@ def night_with_news(account: SnowflakeAccount, target: object, night_without_new
     """What dbt sends when a transaction was corrected, and a new one came."""
     copied = (
         "insert into raw.transactions select transaction_id || '{suffix}', customer_id, transaction_date, '3.21', "
-        "merchant_name, merchant_category, channel, status, cast('2026-04-05 10:00:00' as timestamp) "
+        "merchant_name, merchant_category, channel, status, cast('2026-04-05 10:00:00' as timestamp), null "
         "from core.fct_transactions order by transaction_date, transaction_id limit 1"
     )
     for suffix in ("", "N"):

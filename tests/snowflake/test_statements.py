@@ -64,9 +64,9 @@ KINDS = (
 # As they are written, not as the parser names them: it reads DuckDB's date_diff as Snowflake's datediff.
 FUNCTIONS = {
     "abs",
-    "as_date",
     "avg",
     "cast",
+    "chr",
     "coalesce",
     "concat",
     "convert_timezone",
@@ -89,6 +89,8 @@ FUNCTIONS = {
     "min",
     "nullif",
     "power",
+    "regexp_like",
+    "replace",
     "round",
     "row_number",
     "sqrt",
@@ -96,7 +98,6 @@ FUNCTIONS = {
     "substr",
     "sum",
     "to_timestamp_ntz",
-    "to_variant",
     "trim",
     "try_cast",
 }
@@ -136,7 +137,7 @@ NOT_OURS = {
 # dbt quotes the relations and columns that it read from the catalog, in the catalog's upper case.
 QUOTED_BY_DBT = (
     r'describe table "',
-    r'truncate table "\w+"."CORE"."MERCHANT_CATEGORIES"',
+    r'truncate table "\w+"."CORE"."(MERCHANT_CATEGORIES|TRANSACTION_STATUSES)"',
     r'create or replace temporary table "\w+"."CORE"."CUSTOMERS_SNAPSHOT__dbt_tmp"',
     r"select \* from \( with snapshot_query as \(",
     r'merge into "\w+"."CORE"."CUSTOMERS_SNAPSHOT"',
@@ -152,8 +153,8 @@ CURRENT_CUSTOMERS = {
     *("state", "city", "employment_status", "marketing_opt_in"),
 }
 LATEST_INGESTED = {
-    *("ingested_at", "transaction_date", "transaction_amount", "customer_id", "status", "merchant_category"),
-    *("merchant_name", "channel"),
+    *("ingested_at", "source_row", "transaction_date", "transaction_amount", "customer_id", "status"),
+    *("merchant_category", "merchant_name", "channel"),
 }
 KEYS: dict[frozenset[str], list[set[str]]] = {
     frozenset({"customer_id"}): [
@@ -165,6 +166,8 @@ KEYS: dict[frozenset[str], list[set[str]]] = {
         CURRENT_CUSTOMERS,
     ],
     frozenset({"transaction_id"}): [LATEST_INGESTED],
+    # Of unknown statuses, and of unknown categories.
+    frozenset({"column_name", "is_known"}): [{"row_count", "delivered_name"}],
     # Of one mart.
     frozenset({"as_of_date"}): [{"published_at", "dag_run_id"}],
     frozenset(): [

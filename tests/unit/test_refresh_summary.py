@@ -36,6 +36,8 @@ create table ops.validation_results (
 insert into ops.validation_results values
     ('this', 'sources', 'fresh', 'warn', '9 days', 'at most 3', false),
     ('this', 'sources', 'not_empty', 'error', '3', 'at least 1', true),
+    ('this', 'sources', 'sources_statuses_known', 'warn', '2 of 1200 rows (0.17 %) have an unknown one: settled (2)',
+     'only `approved` counts', false),
     ('this', 'metric_customer_ltv', 'reconciles', 'error', '0', '0', true),
     ('earlier', 'metric_customer_ltv', 'reconciles', 'error', '1', '0', false);
 create table marts.customer_360_profile as
@@ -82,11 +84,18 @@ def test_raw_rows_are_accounted_for_with_the_rejected_ones_by_reason(summary: li
 def test_each_mart_has_rows_seconds_and_checks_of_this_run_alone(summary: list[str]) -> None:
     assert cells(summary, "metric_customer_ltv") == ["metric_customer_ltv", "1,003", "2.3", "1 of 1"]
     assert cells(summary, "customer_360_profile") == ["customer_360_profile", "3", "0 of 0"]
-    assert cells(summary, "sources") == ["sources", "1 of 2"]
+    assert cells(summary, "sources") == ["sources", "1 of 3"]
 
 
 def test_a_check_that_warns_is_shown_with_what_it_saw(summary: list[str]) -> None:
     assert "Warning, sources: fresh: observed 9 days; expected at most 3" in summary
+
+
+def test_unknown_statuses_and_categories_are_shown(summary: list[str]) -> None:
+    assert (
+        "Warning, sources: sources_statuses_known: observed 2 of 1200 rows (0.17 %) have an unknown one: settled (2); "
+        "expected only `approved` counts"
+    ) in summary
 
 
 def test_segments_have_customers_and_averages_over_the_customers_that_have_the_figure(summary: list[str]) -> None:

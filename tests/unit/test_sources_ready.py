@@ -52,8 +52,8 @@ def days_before(date: str, count: int) -> list[datetime.date]:
 def deliver(connection: duckdb.DuckDBPyConnection, rows: Mapping[datetime.date, int]) -> None:
     """Put so many transactions of each day into raw, which arrived at two in the night after."""
     connection.execute(
-        "insert into raw.transactions (transaction_id, customer_id, transaction_date, ingested_at) "
-        "select day || '/' || number, 'C1', day, day + interval 26 hours from "
+        "insert into raw.transactions (transaction_id, customer_id, transaction_date, status, ingested_at) "
+        "select day || '/' || number, 'C1', day, 'approved', day + interval 26 hours from "
         "(select unnest(?) as day, unnest(?) as row_count), range(row_count) as numbers (number)",
         [list(rows), list(rows.values())],
     )
@@ -108,6 +108,37 @@ def test_a_day_is_held_against_its_weekday(
 
     assert checks_of(connection, date)["sources_day_complete"][-1] is ready
     assert is_ready(connection, date) is ready
+
+
+@pytest.mark.parametrize(
+    ("column_type", "time"),
+    [("varchar", ""), ("varchar", "T23:30:00-05:00"), ("timestamp", " 23:30:00"), ("timestamptz", " 12:00:00+00")],
+)
+def test_a_day_may_be_delivered_as_text_and_with_its_time(
+    connection: duckdb.DuckDBPyConnection, column_type: str, time: str
+) -> None:
+    deliver(connection, usual(TUESDAY) | {datetime.date.fromisoformat(TUESDAY): 999})
+    connection.execute(
+        f"alter table raw.transactions alter transaction_date set data type {column_type} "
+        f"using cast(transaction_date || '{time}' as {column_type})"
+    )
+
+    assert checks_of(connection, TUESDAY)["sources_day_complete"][1:3] == (
+        "999 rows of 2026-11-24, a Tuesday; latest transaction_date 2026-11-24, "
+        "latest arrival (ingested_at) 2026-11-25 02:00:00",
+        "at least 400: a Tuesday has 1000 (median of 8)",
+    )
+
+
+@pytest.mark.parametrize("text", ["02/03/2026", "2026-02-29", "yesterday", "", "zzz"])
+def test_text_that_is_no_date_says_nothing_of_the_days(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    deliver(connection, usual(TUESDAY) | {datetime.date.fromisoformat(TUESDAY): 999})
+    connection.execute("alter table raw.transactions alter transaction_date set data type varchar")
+    connection.execute("insert into raw.transactions (transaction_date, status) values (?, 'approved')", [text])
+
+    checks = checks_of(connection, TUESDAY)
+    assert checks["sources_day_complete"][1].startswith("999 rows of 2026-11-24, a Tuesday; latest ")
+    assert is_ready(connection, TUESDAY)
 
 
 def test_what_is_missing_and_since_when_is_said(connection: duckdb.DuckDBPyConnection) -> None:
@@ -373,8 +404,8 @@ def test_a_run_goes_on_when_the_sources_have_come(warehouse: Path, monkeypatch: 
         look(monkeypatch, "2026-11-25 08:00")
     arrive(warehouse)
 
-    assert look(monkeypatch, "2026-11-25 08:10", again=True) == {"passed": 6, "warned": 0, "failed": 0}
-    assert in_warehouse(warehouse, "select count(*), count(*) filter (passed) from ops.validation_results") == [(6, 6)]
+    assert look(monkeypatch, "2026-11-25 08:10", again=True) == {"passed": 8, "warned": 0, "failed": 0}
+    assert in_warehouse(warehouse, "select count(*), count(*) filter (passed) from ops.validation_results") == [(8, 8)]
 
 
 def test_after_the_hour_it_fails_saying_what_is_missing_since_when_and_what_to_do(
@@ -386,11 +417,29 @@ def test_after_the_hour_it_fails_saying_what_is_missing_since_when_and_what_to_d
     assert issubclass(ValidationFailed, AirflowFailException)  # not retried
     assert str(failed.value) == (
         "The sources of 2026-11-24 are not ready, though the run waited until 05:00 in New York; nothing is built. "
-        "1 of 6 checks failed:\n"
+        "1 of 8 checks failed:\n"
         "- sources_day_complete: observed 0 rows of 2026-11-24, a Tuesday; latest transaction_date 2026-11-23, latest "
         "arrival (ingested_at) 2026-11-24 02:00:00; expected at least 12: a Tuesday has 30 (median of 8)\n"
-        "Ask for what is missing, then clear this task, or start a new run for as_of_date 2026-11-24. Where nothing is "
-        "missing, start one with accept_sources."
+        "Ask for what is missing or wrong, then clear this task, or start a new run for as_of_date 2026-11-24. Where "
+        "nothing is missing, start one with accept_sources."
+    )
+
+
+def test_a_feed_in_which_no_row_has_a_known_status_stops_the_run_which_no_acceptance_changes(
+    warehouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrive(warehouse)
+    [(rows,)] = in_warehouse(warehouse, "update raw.transactions set status = 'Settled'")
+
+    with pytest.raises(ValidationFailed) as failed:
+        look(monkeypatch, "2026-11-25 10:00", freshness_severity="warn")
+
+    assert str(failed.value) == (
+        "The sources of 2026-11-24 are not ready; nothing is built. 1 of 8 checks failed:\n"
+        f"- sources_statuses_known: observed {rows} of {rows} rows (100.00 %) have an unknown one: settled ({rows}); "
+        "expected only `approved` counts: add the status to include/dbt/seeds/transaction_statuses.csv or have the "
+        "feed corrected; above 5 % of the rows (var unknown_status_error_pct) nothing is built\n"
+        "Ask for what is missing or wrong, then clear this task, or start a new run for as_of_date 2026-11-24."
     )
 
 
@@ -426,12 +475,12 @@ def test_what_was_loaded_on_this_machine_is_not_waited_for_and_warns(
         f"insert into ops.source_loads values ('2026-11-24 02:00:00', '{kind}')",
     )
 
-    assert look(monkeypatch, "2026-11-25 08:00") == {"passed": 5, "warned": 1, "failed": 0}
+    assert look(monkeypatch, "2026-11-25 08:00") == {"passed": 7, "warned": 1, "failed": 0}
 
 
 def test_accepted_sources_warn(warehouse: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = look(monkeypatch, "2026-11-25 08:00", freshness_severity="warn")
-    assert counts == {"passed": 5, "warned": 1, "failed": 0}
+    assert counts == {"passed": 7, "warned": 1, "failed": 0}
 
 
 def test_empty_sources_are_waited_for_too_and_warn_nobody_away(

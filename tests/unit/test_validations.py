@@ -84,8 +84,8 @@ def deliveries(*but: str, until: int = 1) -> str:
     days = [datetime.date.fromisoformat(AS_OF_DATE) - datetime.timedelta(days=number) for number in range(until, 71)]
     listed = ", ".join(f"date '{day}'" for day in days if str(day) not in but)
     return (
-        "insert into raw.transactions (transaction_id, customer_id, transaction_date) "
-        f"select day || '/' || number, 'STABLE', day "
+        "insert into raw.transactions (transaction_id, customer_id, transaction_date, status) "
+        f"select day || '/' || number, 'STABLE', day, 'approved' "
         f"from (select unnest([{listed}]) as day), range(20) as numbers (number)"
     )
 
@@ -124,6 +124,16 @@ FAULTS = [
             "update raw.transactions set transaction_date = '2026-03-16'",
         ],
         also={"sources_transactions_fresh"},
+    ),
+    Fault(
+        "sources",
+        "sources_statuses_known",
+        ["update raw.transactions set status = 'Settled' where customer_id = 'ONE_PURCHASE'"],
+    ),
+    Fault(
+        "sources",
+        "sources_categories_known",
+        ["update raw.transactions set merchant_category = 'Pets' where customer_id = 'ONE_PURCHASE'"],
     ),
     Fault(LTV, "ltv_one_row_per_customer", [duplicate(LTV, "STABLE")]),
     Fault(LTV, "ltv_covers_existing_customers", [delete(LTV, "NEVER_SPENT"), delete("int_customers", "NEVER_SPENT")]),
@@ -583,8 +593,8 @@ def test_a_model_as_it_is_fails_no_check_when_it_is_built_here(
 
 
 def test_every_threshold_is_shifted() -> None:
-    no_thresholds = {"calendar_first_day", "calendar_last_day", "snowflake_session"}
-    of_checks = {name for name in dbt_vars() if name.startswith(("sources_", "drift_", "bank_holidays"))}
+    no_thresholds = {"calendar_first_day", "calendar_last_day", "largest_transaction_amount", "snowflake_session"}
+    of_checks = {name for name in dbt_vars() if name.startswith(("sources_", "drift_", "bank_holidays", "unknown_"))}
     assert {shift.var for shift in SHIFTS} == dbt_vars().keys() - no_thresholds - of_checks
 
 
@@ -848,7 +858,7 @@ def test_the_sources_validation_makes_the_tables_that_all_need_and_keeps_its_res
 
     validate("sources", drift=points)
 
-    assert stored_results(warehouse, "mart, passed") == [("sources", True)] * 6
+    assert stored_results(warehouse, "mart, passed") == [("sources", True)] * 8
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         assert connection.execute("select points from ops.publications").fetchall() == []
 

@@ -89,7 +89,7 @@ TRANSACTIONS = [
     ("GROWING", "2026-03-20", "75.00", "Dining", "approved"),
     ("BUDGET", "2025-05-01", "100.00", "Grocery", "approved"),
     ("BUDGET", "2026-01-02", "120.00", "Gas", "approved"),
-    ("BUDGET", "2026-03-01", "80.00", "Nobody knows", "approved"),
+    ("BUDGET", "2026-03-01", "80.00", None, "approved"),
     ("STABLE", "2025-06-10", "400.00", "Retail", "approved"),
     ("STABLE", "2025-10-20", "450.00", "Retail", "approved"),
     ("STABLE", "2026-02-01", "420.00", "Retail", "approved"),
@@ -113,7 +113,7 @@ def build_warehouse(folder: Path) -> Path:
             [(customer, opened, "2025-01-01 08:00:00") for customer, opened in CUSTOMERS],
         )
         connection.executemany(
-            "insert into raw.transactions values (?, ?, ?, ?, 'Shop', ?, 'Online', ?, '2026-03-21 01:00:00')",
+            "insert into raw.transactions values (?, ?, ?, ?, 'Shop', ?, 'Online', ?, '2026-03-21 01:00:00', null)",
             [
                 (f"TXN{number:02}", customer, date, amount, category, status)
                 for number, (customer, date, amount, category, status) in enumerate(TRANSACTIONS)

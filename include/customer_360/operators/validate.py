@@ -15,6 +15,7 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.customer_360.as_of_date import BUSINESS_TIME_ZONE, hour_of_the_day_after
+from include.customer_360.dbt_seeds import dbt_seeds
 from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.holidays import holiday
 from include.customer_360.operators.base import RunSchemaOperator
@@ -58,8 +59,8 @@ class ValidateOperator(RunSchemaOperator):
     """Run `validations/<mart>.sql`, log its checks, hand on their results, and fail on a failed error check.
 
     The SQL returns one row per check: check_name, severity (`error` or `warn`), observed, expected, passed. Its
-    template may also use `mart`, `drift`, `drift_severity`, `vars`, those of the dbt project, and, for the sources,
-    `freshness_severity` and `calendar`.
+    template may also use `mart`, `drift`, `drift_severity`, `vars` and `seeds`, those of the dbt project, and, for the
+    sources, `freshness_severity` and `calendar`.
     Returns (XCom) `{"passed": n, "warned": n, "failed": n}`.
 
     :param mart: the mart's name, which is also the template's, or `sources`.
@@ -82,6 +83,7 @@ class ValidateOperator(RunSchemaOperator):
         "drift_severity",
         "freshness_severity",
         "vars",
+        "seeds",
         "calendar",
     )
     ui_color = "#d4ecd4"
@@ -108,10 +110,15 @@ class ValidateOperator(RunSchemaOperator):
         return dbt_vars()
 
     @property
+    def seeds(self) -> Mapping[str, Sequence[Mapping[str, str]]]:
+        """The rows of the seeds of the dbt project, by name."""
+        return dbt_seeds()
+
+    @property
     def calendar(self) -> list[dict[str, str | None]]:
         """The days that sources are looked at for, as_of_date and then the days before it; none before it is rendered.
 
-        Each with its date (YYYY-MM-DD), its weekday and the name of its holiday, None when it is none.
+        Each with its date and the next (YYYY-MM-DD), its weekday and the name of its holiday, None when it is none.
         """
         if not re.fullmatch(WRITTEN_DATE, self.as_of_date):
             return []
@@ -119,7 +126,15 @@ class ValidateOperator(RunSchemaOperator):
         days = [
             last - datetime.timedelta(days=number) for number in range(7 * (dbt_vars()["sources_profile_weeks"] + 1))
         ]
-        return [{"date": str(day), "weekday": WEEKDAYS[day.weekday()].title(), "holiday": holiday(day)} for day in days]
+        return [
+            {
+                "date": str(day),
+                "next_date": str(day + datetime.timedelta(days=1)),
+                "weekday": WEEKDAYS[day.weekday()].title(),
+                "holiday": holiday(day),
+            }
+            for day in days
+        ]
 
     def prepare(self, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
         """Make what the checks read besides what a run builds: nothing."""
@@ -232,6 +247,7 @@ class ValidateSourcesOperator(ValidateOperator):
         self.wait_until = wait_until
         self.look_every = look_every
         self.has_waited = False
+        self.late: set[str] = set()
         self.ops_tables = "publish/ops_tables.sql"
 
     def prepare(self, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
@@ -290,7 +306,8 @@ class ValidateSourcesOperator(ValidateOperator):
 
     def _run_checks(self, cursor: Any) -> list[SQLCheckResult]:  # noqa: ANN401 - DB-API
         checks = super()._run_checks(cursor)
-        if not any(check.severity == LATE for check in checks):
+        self.late = {check.name for check in checks if check.severity == LATE}
+        if not self.late:
             return checks
         severity = "warn" if loaded_by_hand(cursor) else "error"
         return [replace(check, severity=severity) if check.severity == LATE else check for check in checks]
@@ -298,11 +315,12 @@ class ValidateSourcesOperator(ValidateOperator):
     def _what_failed(self, failed: list[SQLCheckResult]) -> str:
         checks = "\n".join(f"- {check.name}: observed {check.actual}; expected {check.expected}" for check in failed)
         waited = f", though the run waited until {self.wait_until:%H:%M} in New York" if self.has_waited else ""
+        none_missing = " Where nothing is missing, start one with accept_sources."
         return (
             f"The sources of {self.as_of_date} are not ready{waited}; nothing is built. {len(failed)} of "
             f"{len(self.check_results)} checks failed:\n{checks}\n"
-            f"Ask for what is missing, then clear this task, or start a new run for as_of_date {self.as_of_date}. "
-            "Where nothing is missing, start one with accept_sources."
+            "Ask for what is missing or wrong, then clear this task, or start a new run for as_of_date "
+            f"{self.as_of_date}.{none_missing if self.late & {check.name for check in failed} else ''}"
         )
 
 

@@ -1,6 +1,6 @@
 {% macro latest_ingested(relation, condition='true') -%}
-    {#- One row per transaction_id: the latest ingested. Every other column breaks the tie, so that a rerun keeps the same
-        row. Only the few repeated transactions are sorted: sorting all takes longer than all the rest of the load. Which are
+    {#- One row per transaction_id: the latest ingested, and of those the last in its file. Every other column breaks
+        the tie, so that a rerun keeps the same row. Only the few repeated transactions are sorted: sorting all takes longer than all the rest of the load. Which are
         repeated is asked of all rows with an id: to see whether each meets the condition costs more than to rank a few more. -#}
     with repeated as (
 
@@ -20,6 +20,7 @@
                 partition by transaction_id
                 order by
                     ingested_at desc nulls last,
+                    source_row desc nulls last,
                     transaction_date desc,
                     transaction_amount desc,
                     customer_id asc,

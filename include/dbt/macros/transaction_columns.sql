@@ -10,3 +10,9 @@
         status,
         ingested_at
 {%- endmacro %}
+
+{% macro competing_columns() -%}
+    {#- What latest_ingested reads: beside these columns, what breaks a tie and is not kept. -#}
+    {{ transaction_columns() }},
+        source_row
+{%- endmacro %}

@@ -6,7 +6,7 @@
     'raw_merchant_category', 'channel', 'status', 'ingested_at',
 ] %}
 {% set arrived_on_touched_day = arrived_on_touched_days() %}
-{% set rejected_amount = try_cast_as('raw_transaction_amount', 'decimal(18, 2)') %}
+{% set rejected_amount = amount_of('raw_transaction_amount') %}
 
 {% set usable_content -%}
     {{ arrival_day('ingested_at') }} as arrival_day,
@@ -38,7 +38,7 @@ with delivered as (
     select
         {{ arrival_day('ingested_at') }} as arrival_day,
         count(*) as row_count,
-        coalesce(sum({{ try_cast_as('transaction_amount', 'decimal(18, 2)') }}), 0) as amount
+        coalesce(sum({{ amount_of('cast(transaction_amount as varchar)') }}), 0) as amount
     from {{ source('raw', 'transactions') }}
     where {{ arrived_on_touched_day }}
     group by arrival_day
@@ -67,7 +67,7 @@ usable as (
 competing_rows as (
 
     select
-        {{ transaction_columns() }}
+        {{ competing_columns() }}
     from {{ ref('stg_transaction_rows') }}
     where
         reject_reason is null

@@ -72,7 +72,7 @@ touched as (
 new_rows as (
 
     select
-        {{ transaction_columns() }}
+        {{ competing_columns() }}
     from transaction_rows
     where
         reject_reason is null

@@ -1,5 +1,10 @@
 {{ config(materialized='table') }}
 
+{% set delivered_columns = [
+    'transaction_id', 'customer_id', 'transaction_date', 'transaction_amount', 'merchant_name', 'merchant_category', 'channel',
+    'status', 'ingested_at',
+] + (['source_row'] if has_source_row() else []) %}
+
 -- Built before the fact, which is loaded from what differs: rows that arrive between the two are loaded by the next run.
 with transactions as (
 
@@ -31,10 +36,7 @@ days as (
     select
         arrival_day,
         count(*) as row_count,
-        {{ rows_checksum([
-            'transaction_id', 'customer_id', 'transaction_date', 'transaction_amount', 'merchant_name', 'merchant_category',
-            'channel', 'status', 'ingested_at',
-        ]) }} as checksum
+        {{ rows_checksum(delivered_columns) }} as checksum
     from dated
     group by arrival_day
 

@@ -27,15 +27,7 @@ from typing import Any, NoReturn
 
 import httpx
 
-from include.customer_360.settings import (
-    POOL,
-    POOL_SLOTS,
-    PROJECT_ROOT,
-    PUBLISH_POOL,
-    Settings,
-    SettingsError,
-    load_settings,
-)
+from include.customer_360.settings import POOL, POOL_SLOTS, PROJECT_ROOT, Settings, SettingsError, load_settings
 from local.airflow_components import ADDRESS_IN_USE, HOME_MARKER, START_SCHEDULER, kill_all_of, last_lines
 from local.sample import make_sample, needs_sample
 from local.sources import WarehouseError
@@ -373,7 +365,6 @@ class LocalAirflow:
             for name, slots, description in (
                 (POOL, POOL_SLOTS, "Tasks that open the warehouse"),
                 ("core_load", 1, "The load of core: one at a time"),
-                (PUBLISH_POOL, 1, "History and publication: one at a time"),
             )
         ]
         actions = [{"action": "create", "entities": pools, "action_on_existence": "overwrite"}]

@@ -19,8 +19,6 @@ SQL_TEMPLATES = PROJECT_ROOT / "include" / "sql"
 # Where templates look for files: the validations share a macro with the models.
 TEMPLATE_FOLDERS = [str(SQL_TEMPLATES), str(DBT_PROJECT / "macros")]
 POOL = "warehouse"
-PUBLISH_POOL = "publish"
-"""The pool of one slot in which tasks on Snowflake queue that write what all runs share."""
 POOL_SLOTS = 8
 """The slots of pool `warehouse`: so many tasks have the warehouse open at once, on DuckDB as long as they only read."""
 

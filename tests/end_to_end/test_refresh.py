@@ -85,7 +85,8 @@ def test_a_failed_validation_publishes_nothing_and_the_next_good_run_of_the_date
     marts, audiences = deployment.published(), deployment.audiences()
     # Ten times the rows were published the day before: this run's look lost.
     deployment.query(
-        "insert into ops.publications select 'planted', date '2026-03-30', 'customer_360_profile', 3000, "
+        "insert into ops.publications (dag_run_id, as_of_date, mart, row_count, lifetime_value, published_at) "
+        "select 'planted', date '2026-03-30', 'customer_360_profile', 3000, "
         "sum(lifetime_value), timestamp '2099-01-01' from marts.customer_360_profile"
     )
     run_id, state = deployment.run(as_of_date="2026-03-31")
@@ -118,7 +119,8 @@ def test_a_failed_validation_publishes_nothing_and_the_next_good_run_of_the_date
 
 def test_a_failed_validation_that_is_cleared_with_what_follows_publishes(deployment: Deployment, green: str) -> None:
     deployment.query(
-        "insert into ops.publications select 'planted', date '2026-03-30', 'customer_360_profile', 3000, "
+        "insert into ops.publications (dag_run_id, as_of_date, mart, row_count, lifetime_value, published_at) "
+        "select 'planted', date '2026-03-30', 'customer_360_profile', 3000, "
         "sum(lifetime_value), timestamp '2099-01-01' from marts.customer_360_profile"
     )
     run_id, state = deployment.run(as_of_date="2026-03-31")

@@ -53,7 +53,7 @@ def restated(account: SnowflakeAccount, monkeypatch: pytest.MonkeyPatch) -> Iter
     for sql in (
         f"drop schema {RUN_SCHEMA} cascade",
         "drop table marts.customer_360_history",
-        *(f"drop table ops.{table}" for table in ("publications", "validation_results", "restatements")),
+        "drop schema ops cascade",
     ):
         account.query(sql, account.by_hand)
 

@@ -131,7 +131,7 @@ class Granting:
         return (0,)
 
     def fetchall(self) -> list[tuple]:
-        if self.ran[-1].startswith("select task, dag_run_id"):
+        if self.ran[-1].startswith("select task_id, dag_run_id"):
             return [self.turn]
         shown = re.fullmatch(r"show grants on (table|view) (\S+)", self.ran[-1])
         if not shown:

@@ -23,10 +23,10 @@ def cursor() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def of_run(dag_run_id: str, second: int = 0, task: str = "publish") -> Turn:
+def of_run(dag_run_id: str, second: int = 0, task_id: str = "publish") -> Turn:
     day = datetime.date(2026, 3, 31)
     begun_at = datetime.datetime(2026, 4, 1, 7, 0, second, 123456)
-    return Turn(task, dag_run_id, day, f"marts_run_20260331_{dag_run_id}", begun_at)
+    return Turn(task_id, dag_run_id, day, f"marts_run_20260331_{dag_run_id}", begun_at)
 
 
 def holders(cursor: duckdb.DuckDBPyConnection) -> list[str]:
@@ -66,14 +66,14 @@ def test_the_turn_is_taken_by_one_of_two(cursor: duckdb.DuckDBPyConnection) -> N
 def test_of_two_that_took_it_at_once_the_earlier_has_it(cursor: duckdb.DuckDBPyConnection) -> None:
     earlier, later = of_run("z"), of_run("a", second=1)
     for row in (earlier, later):
-        values = [row.task, row.dag_run_id, row.as_of_date, row.run_schema, row.begun_at]
+        values = [row.task_id, row.dag_run_id, row.as_of_date, row.run_schema, row.begun_at]
         cursor.execute("insert into ops.publishing values (?, ?, ?, ?, ?)", values)
     assert take(cursor, "?", later) == earlier
     assert holders(cursor) == ["z"]
 
 
 def test_history_does_not_wait_for_a_publication(cursor: duckdb.DuckDBPyConnection) -> None:
-    with Run(cursor, of_run("a")).turn, Run(cursor, of_run("b", task="write_history"), alive=("a",)).turn:
+    with Run(cursor, of_run("a")).turn, Run(cursor, of_run("b", task_id="write_history"), alive=("a",)).turn:
         assert holders(cursor) == ["a", "b"]
 
 

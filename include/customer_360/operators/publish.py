@@ -15,7 +15,7 @@ from include.customer_360.connection import exporter_role, reader_role, warehous
 from include.customer_360.operators.base import RunSchemaOperator, published_as_of_dates, sql_literal, warehouse_id_of
 from include.customer_360.operators.evolution import add_missing, columns_in, refuse_changed
 from include.customer_360.operators.turn import Turn, turn
-from include.customer_360.settings import PUBLISH_POOL, load_settings
+from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook
@@ -56,14 +56,9 @@ class GrantsLost(AirflowFailException):
 class WritesForAllOperator(RunSchemaOperator):
     """Base of the operators that write what all runs share, one run at a time.
 
-    On DuckDB whoever writes has the file alone. On Snowflake a turn is taken (ops.publishing), besides pool `publish`,
-    which no other Airflow knows of, nor a task that was given up and still runs.
+    On DuckDB whoever writes has the file alone. On Snowflake a turn is taken (ops.publishing): a pool of one slot would
+    not hold against a task that was given up and still runs, and tells nobody of what died half-way.
     """
-
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to RunSchemaOperator
-        super().__init__(**kwargs)
-        if load_settings().warehouse == "snowflake":
-            self.pool = PUBLISH_POOL
 
     def complete(self, begun: Turn, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
         """Finish what a run that has died began: nothing, where it is one transaction."""
@@ -78,7 +73,7 @@ class WritesForAllOperator(RunSchemaOperator):
             yield
             return
         own = Turn(
-            task=self.task_id,
+            task_id=self.task_id,
             dag_run_id=self.dag_run_id,
             as_of_date=datetime.date.fromisoformat(self.as_of_date),
             run_schema=self.run_schema,
@@ -135,8 +130,14 @@ class PublishMartsOperator(WritesForAllOperator):
                     )
                 for statement in hook.split_sql_string(self.sql):
                     cursor.execute(statement)
-            if load_settings().warehouse == "snowflake":
-                self._see_that_readers_can_select(cursor)
+                lost = self._grants_lost(cursor) if load_settings().warehouse == "snowflake" else {}
+            if lost:
+                raise GrantsLost(
+                    f"{self.as_of_date} is published, but "
+                    + "; ".join(f"{roles} cannot select from {mart}" for mart, roles in lost.items())
+                    + ". The future grants of the set-up are missing: run `make snowflake-setup`, which grants on the "
+                    "tables that exist and on future ones, then clear this task."
+                )
             self._removed_from_the_catalog(cursor)
             cursor.execute(
                 f"select mart, row_count from ops.publications where dag_run_id = {hook.placeholder} "
@@ -154,40 +155,51 @@ class PublishMartsOperator(WritesForAllOperator):
     def complete(self, begun: Turn, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
         """Publish what a run that has died began to publish: of its marts some may be before the readers already.
 
+        What this run replaces as a whole it need not complete.
+
         :raises AirflowFailException: when its run schema is gone and this run's date is older than its own.
         """
         if begun.dag_run_id == self.dag_run_id:
             return  # An earlier try of this task, which does it again.
-        if columns_in(cursor, begun.run_schema):
-            theirs = {
-                "run_schema": begun.run_schema,
-                "as_of_date": begun.as_of_date.isoformat(),
-                "dag_run_id": begun.dag_run_id,
-                "dag_run_literal": sql_literal(begun.dag_run_id),
-            }
-            own = {name: getattr(self, name) for name in self.sql_names}
-            sql = self.get_template_env().get_template(SNOWFLAKE_SQL).render(**{**own, **theirs})
-            for statement in hook.split_sql_string(sql):
-                cursor.execute(statement)
-            return
-        what_is_left = (
-            f"The publication of {begun.as_of_date} by {begun.dag_run_id} died half-way, and its schema "
-            f"{begun.run_schema} is gone: marts may be of two dates."
-        )
-        if datetime.date.fromisoformat(self.as_of_date) < begun.as_of_date:
+        is_older = datetime.date.fromisoformat(self.as_of_date) < begun.as_of_date
+        began = f"The publication of {begun.as_of_date} by {begun.dag_run_id} died half-way"
+        try:
+            if columns_in(cursor, begun.run_schema):
+                self._publish_for(begun, cursor, hook)
+                return
+            reason = "is gone"
+        except warehouse_error() as error:
+            if is_older:
+                raise
+            reason = f"cannot be published: {error}"
+        if is_older:
             raise AirflowFailException(
-                f"{what_is_left} This run's {self.as_of_date} is older: start a new run for {begun.as_of_date}, or a "
-                "later date, which replaces all of them."
+                f"{began}, and its schema {begun.run_schema} is gone: marts may be of two dates, and this run's "
+                f"{self.as_of_date} is older. Start a new run for {begun.as_of_date}, or a later date, which replaces "
+                "all of them."
             )
-        self.log.warning("%s This run replaces all of them.", what_is_left)
+        self.log.warning("%s, and its schema %s %s. This run replaces all.", began, begun.run_schema, reason)
+
+    def _publish_for(self, begun: Turn, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
+        """Do again all that another run's publication does."""
+        theirs = {
+            "run_schema": begun.run_schema,
+            "as_of_date": begun.as_of_date.isoformat(),
+            "dag_run_id": begun.dag_run_id,
+            "dag_run_literal": sql_literal(begun.dag_run_id),
+        }
+        own = {name: getattr(self, name) for name in self.sql_names}
+        sql = self.get_template_env().get_template(SNOWFLAKE_SQL).render(**{**own, **theirs})
+        for statement in hook.split_sql_string(sql):
+            cursor.execute(statement)
 
     def _removed_from_the_catalog(self, cursor: Any) -> None:  # noqa: ANN401 - DB-API
         """Say which marts earlier runs published that nobody builds any more, or drop them, as REMOVED_MARTS has it."""
         current = {mart.name for mart in self.published}
         cursor.execute(
             "select publications.mart, max(publications.as_of_date) from ops.publications as publications "
-            "inner join information_schema.tables as tables on lower(tables.table_name) = publications.mart "
-            "where lower(tables.table_schema) = 'marts' group by publications.mart order by publications.mart"
+            "inner join information_schema.tables as published on lower(published.table_name) = publications.mart "
+            "where lower(published.table_schema) = 'marts' group by publications.mart order by publications.mart"
         )
         for mart, last in [(mart, last) for mart, last in cursor.fetchall() if mart not in current]:
             if load_settings().removed_marts == "report":
@@ -203,8 +215,11 @@ class PublishMartsOperator(WritesForAllOperator):
             cursor.execute(f"drop table if exists marts.{mart}")
             self.log.warning("Dropped marts.%s of %s: no model of that name is published any more.", mart, last)
 
-    def _see_that_readers_can_select(self, cursor: Any) -> None:  # noqa: ANN401 - DB-API
-        """Clone a mart once more, which future grants reach, where grants did not come with the first clone."""
+    def _grants_lost(self, cursor: Any) -> dict[str, str]:  # noqa: ANN401 - DB-API
+        """Clone a mart once more, which future grants reach, where grants did not come with the first clone.
+
+        Return the roles that cannot select from a mart even then, by mart.
+        """
         connection = warehouse_connection()
         reader, exporter = reader_role(connection).lower(), exporter_role(connection).lower()
         with_masking = self.edition != "standard"
@@ -222,13 +237,7 @@ class PublishMartsOperator(WritesForAllOperator):
                 missing |= {reader} - roles_that_select(cursor, "view", f"marts_read.{mart.name}")
             if missing:
                 lost[mart.name] = " and ".join(sorted(missing))
-        if lost:
-            raise GrantsLost(
-                f"{self.as_of_date} is published, but "
-                + "; ".join(f"{roles} cannot select from {mart}" for mart, roles in lost.items())
-                + ". The future grants of the set-up are missing: run `make snowflake-setup`, which grants on the "
-                "tables that exist and on future ones, then clear this task."
-            )
+        return lost
 
 
 def under_way(context: Context, dag_id: str, dag_run_id: str) -> bool:

@@ -23,7 +23,7 @@ class NotItsTurn(AirflowException):
 class Turn:
     """A row of ops.publishing: which run writes, or died while it did."""
 
-    task: str
+    task_id: str
     dag_run_id: str
     as_of_date: datetime.date
     run_schema: str
@@ -53,17 +53,17 @@ def turn(
     said = False
     while (holder := take(cursor, placeholder, own)) != own:
         if not is_alive(holder):
-            log(f"{holder.dag_run_id} ended while it did {holder.task} for {holder.as_of_date}: completed first.")
+            log(f"{holder.dag_run_id} ended while it did {holder.task_id} for {holder.as_of_date}: completed first.")
             complete(holder)
             give_back(cursor, placeholder, holder)
             continue
         if time.monotonic() > deadline:
             raise NotItsTurn(
-                f"{holder.dag_run_id} has been doing {holder.task} for {holder.as_of_date} since {holder.begun_at} "
+                f"{holder.dag_run_id} has been doing {holder.task_id} for {holder.as_of_date} since {holder.begun_at} "
                 f"UTC, and is under way. Waited {SECONDS_TO_WAIT:.0f} s; see what keeps it, then clear this task."
             )
         if not said:
-            log(f"Waiting for {holder.dag_run_id}, which does {holder.task} for {holder.as_of_date}.")
+            log(f"Waiting for {holder.dag_run_id}, which does {holder.task_id} for {holder.as_of_date}.")
             said = True
         time.sleep(SECONDS_BETWEEN_LOOKS)
     try:
@@ -79,15 +79,15 @@ def take(cursor: Any, placeholder: str, own: Turn) -> Turn:  # noqa: ANN401 - DB
     cursor.execute(
         "merge into ops.publishing as taken using "
         f"(select {', '.join(f'{placeholder} as {name}' for name in _COLUMNS[:4])}, "
-        f"{placeholder} as begun_at) as wanted on taken.task = wanted.task "
+        f"{placeholder} as begun_at) as wanted on taken.task_id = wanted.task_id "
         f"when not matched then insert ({', '.join(_COLUMNS)}) "
-        "values (wanted.task, wanted.dag_run_id, cast(wanted.as_of_date as date), wanted.run_schema, "
+        "values (wanted.task_id, wanted.dag_run_id, cast(wanted.as_of_date as date), wanted.run_schema, "
         "cast(wanted.begun_at as timestamp))",
-        (own.task, own.dag_run_id, own.as_of_date.isoformat(), own.run_schema, own.begun_at.isoformat(sep=" ")),
+        (own.task_id, own.dag_run_id, own.as_of_date.isoformat(), own.run_schema, own.begun_at.isoformat(sep=" ")),
     )
     cursor.execute(
-        f"select {', '.join(_COLUMNS)} from ops.publishing where task = {placeholder} order by begun_at, dag_run_id",
-        (own.task,),
+        f"select {', '.join(_COLUMNS)} from ops.publishing where task_id = {placeholder} order by begun_at, dag_run_id",
+        (own.task_id,),
     )
     holders = [Turn(*row) for row in cursor.fetchall()]
     if own in holders[1:]:
@@ -98,10 +98,10 @@ def take(cursor: Any, placeholder: str, own: Turn) -> Turn:  # noqa: ANN401 - DB
 def give_back(cursor: Any, placeholder: str, given: Turn) -> None:  # noqa: ANN401 - DB-API
     """Let others have the turn."""
     cursor.execute(
-        f"delete from ops.publishing where task = {placeholder} and dag_run_id = {placeholder} "
+        f"delete from ops.publishing where task_id = {placeholder} and dag_run_id = {placeholder} "
         f"and begun_at = cast({placeholder} as timestamp)",
-        (given.task, given.dag_run_id, given.begun_at.isoformat(sep=" ")),
+        (given.task_id, given.dag_run_id, given.begun_at.isoformat(sep=" ")),
     )
 
 
-_COLUMNS = ("task", "dag_run_id", "as_of_date", "run_schema", "begun_at")
+_COLUMNS = ("task_id", "dag_run_id", "as_of_date", "run_schema", "begun_at")

@@ -266,7 +266,7 @@ class ValidateSourcesOperator(ValidateOperator):
             add_missing(cursor, f"ops.{table}", shared, columns)
         # One row, for good: two runs at once make one between them.
         cursor.execute(
-            "merge into ops.warehouse as warehouse using "
+            "merge into ops.warehouse as kept using "
             f"(select {hook.placeholder} as warehouse_id, cast({hook.placeholder} as timestamp) as made_at) as made "
             "on 1 = 1 when not matched then insert (warehouse_id, made_at) values (made.warehouse_id, made.made_at)",
             (str(uuid.uuid4()), datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat(sep=" ")),

@@ -138,7 +138,9 @@ class RecordingCursor:
 
     def _columns_of_tables(self) -> list[tuple[Any, ...]]:
         """Answer as a warehouse whose tables of schema ops, and history, lack their last column."""
-        ops: Any = Environment(loader=FileSystemLoader(TEMPLATE_FOLDERS)).get_template("publish/ops_columns.jinja").module
+        ops: Any = (
+            Environment(loader=FileSystemLoader(TEMPLATE_FOLDERS)).get_template("publish/ops_columns.jinja").module
+        )
         history = {"as_of_date": "date", "customer_id": "varchar", "lifetime_value": "decimal(18, 2)"}
         if "table_schema) = 'ops'" in self.statements[-1]:
             tables = {table: list(columns.items())[:-1] for table, columns in ops.columns.items()}

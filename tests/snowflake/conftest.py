@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import jinja2
 import pytest
+from airflow.providers.common.sql.hooks.sql import DbApiHook
 
-from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, Settings
+from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES, Settings
 from local.local_airflow import free_port
 from local.sample import write_sample
 from tests.deployment import Deployment, deployed
@@ -67,6 +69,17 @@ def account(
         yield real
     finally:
         real.drop_databases()
+
+
+@pytest.fixture
+def ops_tables(account: SnowflakeAccount) -> Iterator[None]:
+    """The tables of schema ops in database by_hand, empty, and gone afterwards."""
+    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES))
+    for sql in DbApiHook.split_sql_string(templates.get_template("publish/ops_tables.sql").render(drift=())):
+        account.query(sql, account.by_hand)
+    yield
+    for table in templates.get_template("publish/ops_columns.jinja").module.columns:  # type: ignore[attr-defined]
+        account.query(f"drop table ops.{table}", account.by_hand)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -942,8 +942,8 @@ def test_a_literal_date_skips_partitions_of_the_fact(changes: Mapping[str, Answe
 # Statements
 
 # What explain takes of what the operators send, each statement once.
-VALIDATIONS = 8
-PUBLICATION = 19
+VALIDATIONS = 10
+PUBLICATION = 29
 EXPORTS = 10
 
 
@@ -985,7 +985,9 @@ def test_every_statement_is_explained_in_groups_on_tables_made_from_the_contract
 def test_tables_that_are_there_are_read_and_exports_are_the_exporters(tmp_path: Path) -> None:
     run = statements.Run(f"marts_run_doctor_{SUFFIX}", "2026-03-30")
     tables = [name for name in statements.tables_of(json.loads(MANIFEST.read_text()), run) if name[0] != run.run_schema]
-    tables += [("ops", name) for name in ("publications", "validation_results", "restatements", "warehouse")]
+    tables += [
+        ("ops", name) for name in ("publications", "validation_results", "restatements", "warehouse", "publishing")
+    ]
     answers = {"show objects in database customer_360": [table(*name) for name in tables]}
     account = Recorded(answers)
     found = list(explain.explained(Session(account, "customer_360", "an_admin"), "enterprise", {}, compiled(tmp_path)))

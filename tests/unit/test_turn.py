@@ -72,6 +72,23 @@ def test_of_two_that_took_it_at_once_the_earlier_has_it(cursor: duckdb.DuckDBPyC
     assert holders(cursor) == ["z"]
 
 
+def test_a_turn_that_is_given_back_while_it_is_asked_for_is_taken(cursor: duckdb.DuckDBPyConnection) -> None:
+    first, second = of_run("a"), of_run("b", second=1)
+    take(cursor, "?", first)
+
+    class GivingBack:
+        """Has the first one give its turn back after the second one has asked once."""
+
+        fetchall = cursor.fetchall
+
+        def execute(self, sql: str, parameters: tuple) -> None:
+            cursor.execute(sql, parameters)
+            if sql.startswith("merge") and holders(cursor) == ["a"]:
+                give_back(cursor, "?", first)
+
+    assert take(GivingBack(), "?", second) == second
+
+
 def test_history_does_not_wait_for_a_publication(cursor: duckdb.DuckDBPyConnection) -> None:
     with Run(cursor, of_run("a")).turn, Run(cursor, of_run("b", task_id="write_history"), alive=("a",)).turn:
         assert holders(cursor) == ["a", "b"]

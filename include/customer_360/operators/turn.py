@@ -76,20 +76,22 @@ def turn(
 
 def take(cursor: Any, placeholder: str, own: Turn) -> Turn:  # noqa: ANN401 - DB-API
     """Take the turn where it is free; return whose it is. Of two that took it at once the earlier has it."""
-    cursor.execute(
-        "merge into ops.publishing as taken using "
-        f"(select {', '.join(f'{placeholder} as {name}' for name in _COLUMNS[:4])}, "
-        f"{placeholder} as begun_at) as wanted on taken.task_id = wanted.task_id "
-        f"when not matched then insert ({', '.join(_COLUMNS)}) "
-        "values (wanted.task_id, wanted.dag_run_id, cast(wanted.as_of_date as date), wanted.run_schema, "
-        "cast(wanted.begun_at as timestamp))",
-        (own.task_id, own.dag_run_id, own.as_of_date.isoformat(), own.run_schema, own.begun_at.isoformat(sep=" ")),
-    )
-    cursor.execute(
-        f"select {', '.join(_COLUMNS)} from ops.publishing where task_id = {placeholder} order by begun_at, dag_run_id",
-        (own.task_id,),
-    )
-    holders = [Turn(*row) for row in cursor.fetchall()]
+    holders: list[Turn] = []
+    while not holders:  # Whoever had it may give it back between the two statements.
+        cursor.execute(
+            f"merge into ops.publishing as taken using (select {placeholder} as task_id, {placeholder} as dag_run_id, "
+            f"cast({placeholder} as date) as as_of_date, {placeholder} as run_schema, "
+            f"cast({placeholder} as timestamp) as begun_at) as wanted on taken.task_id = wanted.task_id "
+            f"when not matched then insert ({', '.join(_COLUMNS)}) "
+            f"values ({', '.join(f'wanted.{name}' for name in _COLUMNS)})",
+            (own.task_id, own.dag_run_id, own.as_of_date.isoformat(), own.run_schema, own.begun_at.isoformat(sep=" ")),
+        )
+        cursor.execute(
+            f"select {', '.join(_COLUMNS)} from ops.publishing where task_id = {placeholder} "
+            "order by begun_at, dag_run_id",
+            (own.task_id,),
+        )
+        holders = [Turn(*row) for row in cursor.fetchall()]
     if own in holders[1:]:
         give_back(cursor, placeholder, own)
     return holders[0]

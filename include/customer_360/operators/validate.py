@@ -268,7 +268,8 @@ class ValidateSourcesOperator(ValidateOperator):
         cursor.execute(
             "merge into ops.warehouse as kept using "
             f"(select {hook.placeholder} as warehouse_id, cast({hook.placeholder} as timestamp) as made_at) as made "
-            "on 1 = 1 when not matched then insert (warehouse_id, made_at) values (made.warehouse_id, made.made_at)",
+            "on kept.made_at <= made.made_at when not matched then insert (warehouse_id, made_at) "
+            "values (made.warehouse_id, made.made_at)",
             (str(uuid.uuid4()), datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat(sep=" ")),
         )
 

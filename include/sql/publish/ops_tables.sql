@@ -1,5 +1,5 @@
-{#- The tables of schema ops. A column that is added here is added to the tables of an older warehouse too, by the task that
-    runs this; each measure that a mart watches is a column of publications. -#}
+{#- The tables of schema ops. Whoever runs this adds to those of an older warehouse what was added here since. Each
+    measure that a mart watches is a column of publications. -#}
 {% import 'publish/ops_columns.jinja' as ops -%}
 create schema if not exists ops;
 {% for table, columns in ops.columns.items() %}

@@ -146,7 +146,7 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def on_snowflake(account: SnowflakeAccount, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnowflakeDeployment]:
     """An Airflow on Snowflake: the warehouse is the only setting that differs from `on_duckdb`."""
     settings = Settings(warehouse="snowflake", export_root=str(tmp_path_factory.mktemp("exports")), _env_file=None)
@@ -155,7 +155,7 @@ def on_snowflake(account: SnowflakeAccount, tmp_path_factory: pytest.TempPathFac
         yield deployment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def on_duckdb(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """An Airflow on a DuckDB file with the same sources."""
     folder = tmp_path_factory.mktemp("duckdb")

@@ -129,7 +129,7 @@ def shortened(text: str) -> str:
 
 
 def _without_blanks(text: str) -> str:
-    """Return the SQL of a text without blanks around it: spaces of all kinds, which DuckDB's trim takes, tabs, line ends.
+    """Return the SQL of a text without blanks around it: spaces of all kinds, tabs and line ends.
 
     Few values have tabs or line ends, so they are looked for first: taking them off costs seven times as much.
     """

@@ -1,29 +1,29 @@
 """Load a user's own customers and transactions in place of the sources: `make load`.
 
-Which columns a file must have stands in dbt's sources.yml; others may be absent and come out NULL, except that
-transactions without a status count as approved, and without ingested_at as delivered now. Columns of other names are
-ignored.
-
-Everything is read into a scratch database and checked there; the warehouse is touched once all of it holds.
+Transactions without a status count as approved, and those without ingested_at as delivered now; without source_row they
+are numbered. Everything is read into a scratch database and checked there; the warehouse is touched once all of it
+holds. What a build rejects row by row is loaded, and foretold in the report.
 """
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import datetime
-import difflib
-import gzip
 import os
-import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from include.customer_360.as_of_date import last_complete_business_day
+from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.settings import Settings, SettingsError, load_settings
+from local.dbt_sql import expression
+from local.delivered_file import EXTENSIONS, Delivery, LoadError, read_file, shortened
+from local.load_report import DayRows, TransactionsReport, UnknownNames, report_transactions, sort_days
 from local.sources import (
     CUSTOMERS,
     TRANSACTIONS,
@@ -33,33 +33,49 @@ from local.sources import (
     attach_warehouse,
     connect_beside,
     remember_source_load,
-    says_no_room,
     warehouse_transaction,
+    what_no_room_asks_for,
 )
 
-_EXTENSIONS = (".csv", ".csv.gz", ".parquet")
+
+def _whole_number(data_type: str) -> Callable[[str], str]:
+    return lambda text: (
+        rf"case when regexp_full_match({text}, '[+-]?\d+(\.0*)?') then try_cast({text} as {data_type}) end"
+    )
+
+
+def _timestamp(text: str) -> str:
+    """A time with a zone becomes one in UTC, which the session's zone is; one without stays as it is written."""
+    return (
+        rf"case when regexp_matches({text}, '^\d{{4}}-\d{{2}}-\d{{2}}') "
+        f"then cast(try_cast({text} as timestamptz) as timestamp) end"
+    )
+
 
 # How a delivered text becomes a value of a type (NULL when it is none), and what to call that type in an error.
-# Dates and times are taken as written: an offset from UTC is not converted.
-_CASTS = {
-    "varchar": ("{text}", "a text"),
-    "integer": (
-        r"case when regexp_full_match({text}, '[+-]?\d+(\.0*)?') then try_cast({text} as integer) end",
-        "a whole number",
-    ),
-    "decimal(18,2)": ("try_cast({text} as decimal(18,2))", "a number"),
-    "boolean": ("try_cast({text} as boolean)", "true or false"),
-    "date": (
-        r"case when regexp_matches({text}, '^\d{{4}}-\d{{2}}-\d{{2}}') then try_cast({text} as date) end",
-        "a date (YYYY-MM-DD)",
-    ),
-    "timestamp": (
-        r"case when regexp_matches({text}, '^\d{{4}}-\d{{2}}-\d{{2}}') then try_cast({text} as timestamp) end",
-        "a timestamp (YYYY-MM-DD HH:MM:SS)",
+_CASTS: dict[str, tuple[Callable[[str], str], str]] = {
+    "varchar": (lambda text: text, "a text"),
+    "integer": (_whole_number("integer"), "a whole number"),
+    "bigint": (_whole_number("bigint"), "a whole number"),
+    "decimal(18,2)": (lambda text: expression("amount_of", text), "a number"),
+    "boolean": (lambda text: f"try_cast({text} as boolean)", "true or false"),
+    "date": (lambda text: expression("date_of_text", text), "a date (YYYY-MM-DD)"),
+    "timestamp": (_timestamp, "a timestamp (YYYY-MM-DD HH:MM:SS)"),
+}
+
+# Values of these columns that do not fit are rejected row by row in the build, unless most do not: is it one, and what
+# to call and how to write it.
+_REJECTED_BY_ROW = {
+    "transaction_date": ("transaction_day is null", "a date", "dates like 2026-03-31 (YYYY-MM-DD)"),
+    "transaction_amount": (
+        f"{expression('amount_of', 'transaction_amount')} is null "
+        f"and not {expression('matches', 'transaction_amount', expression('number_pattern'))}",
+        "a number",
+        "amounts like 1234.50",
     ),
 }
 
-_FILLED_IN = {"status": "approved", "ingested_at": "now"}
+_FILLED_IN = {"status": "approved", "ingested_at": "now", "source_row": "the row's number"}
 
 # Everything that is made from the sources: facts, card history and marts of other customers must not outlive them.
 _DERIVED_SCHEMAS = """
@@ -74,13 +90,9 @@ order by schema_name
 """
 _DERIVED_OPS_TABLES = """
 select 'ops.' || table_name from information_schema.tables
-where table_catalog = 'warehouse' and table_schema = 'ops' and table_name <> 'source_loads'
+where table_catalog = 'warehouse' and table_schema = 'ops' and table_name not in ('source_loads', 'warehouse')
 order by table_name
 """
-
-
-class LoadError(ValueError):
-    """A file cannot be loaded; the message names the file, the column and the first value that does not fit."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +107,12 @@ class LoadedFile:
 
 @dataclass(frozen=True)
 class LoadSummary:
-    """What a load did; the dates are None when no transaction has one."""
+    """What a load did, and what a build will make of the transactions."""
 
     customers: LoadedFile
     transactions: LoadedFile
     dropped: tuple[str, ...]
-    first_date: datetime.date | None
-    last_date: datetime.date | None
-
-
-@dataclass(frozen=True)
-class _Delivery:
-    """A file read into the scratch database, as one table of texts with the source table's name and columns."""
-
-    table: SourceTable
-    source: str
-    absent: tuple[str, ...]
-    ignored: tuple[str, ...]
+    report: TransactionsReport
 
 
 def load_sources(settings: Settings, customers_file: str, transactions_file: str) -> LoadSummary:
@@ -128,154 +129,96 @@ def load_sources(settings: Settings, customers_file: str, transactions_file: str
             "Files are loaded into the embedded warehouse only, and WAREHOUSE is snowflake. Fill RAW.CUSTOMERS and "
             "RAW.TRANSACTIONS there with your ingestion, or set WAREHOUSE=duckdb."
         )
+    loaded_at = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     with tempfile.TemporaryDirectory(prefix="customer_360_load_") as folder:
         scratch = Path(folder)
         database = scratch / "delivered.duckdb"
         with connect_beside(settings.warehouse_file, settings.warehouse_memory, database) as connection:
             # Parquet's times with a zone become text in UTC, whatever zone this machine is in.
             connection.execute("set TimeZone = 'UTC'")
-            customers = _read(connection, CUSTOMERS, customers_file, scratch)
-            transactions = _read(connection, TRANSACTIONS, transactions_file, scratch)
-            for delivery in (customers, transactions):
-                _check_types(connection, delivery)
-            _check_customer_ids(connection, customers)
-            _check_amounts(connection, transactions)
+            customers = read_file(connection, CUSTOMERS, customers_file, scratch)
+            transactions = read_file(connection, TRANSACTIONS, transactions_file, scratch)
+            try:
+                for delivery in (customers, transactions):
+                    _check_texts(connection, delivery)
+                tables = [_check_types(connection, delivery) for delivery in (customers, transactions)]
+                _check_customer_ids(connection, customers)
+                for delivery, table in zip((customers, transactions), tables, strict=True):
+                    _create_typed_view(connection, delivery, table, loaded_at)
+                report = report_transactions(connection, _typed(TRANSACTIONS), _typed(CUSTOMERS), tables[1])
+            except duckdb.Error as error:
+                raise WarehouseError(
+                    f"Checking the files failed, and the warehouse was left as it was: {error}"
+                    f"{what_no_room_asks_for(str(error), settings.warehouse_file)}"
+                ) from error
             attach_warehouse(connection, settings.warehouse_file, settings.warehouse_lock_wait)
-            return _replace_sources(connection, settings.warehouse_file, customers, transactions)
-
-
-def _read(connection: duckdb.DuckDBPyConnection, table: SourceTable, source: str, scratch: Path) -> _Delivery:
-    extension = next((known for known in _EXTENSIONS[::-1] if source.lower().endswith(known)), None)
-    if extension is None:
-        raise LoadError(f"{source}: unsupported kind of file. Give one that ends in {', '.join(_EXTENSIONS)}.")
-    # A plain name in the scratch folder: DuckDB would take * and [ in a path for a pattern.
-    file = scratch / f"{table.name}{extension}"
-    _fetch(source, file)
-    try:
-        if extension == ".parquet":
-            described = connection.execute(f"describe select * from read_parquet('{file}')").fetchall()
-            found = [name for name, *_ in described]
-            expressions = ['"{}"'.format(name.replace('"', '""')) for name in found]
-            scan = f"read_parquet('{file}')"
-        else:
-            found = _csv_header(file, source)
-            expressions = [f"column_{position}" for position in range(len(found))]
-            columns = ", ".join(f"'{name}': 'varchar'" for name in expressions)
-            # Nothing is guessed from the content.
-            scan = (
-                f"read_csv('{file}', header=true, delim=',', quote='\"', escape='\"', auto_detect=false, "
-                f"columns={{{columns}}})"
+            dropped = _replace_sources(
+                connection, settings.warehouse_file, tables, (customers, transactions), loaded_at
             )
-        delivery, positions = _match_columns(table, source, found)
-        texts = ", ".join(
-            f"nullif(trim(cast({expressions[positions[column.name]]} as varchar)), '') as {column.name}"
-            if column.name in positions
-            else f"cast(null as varchar) as {column.name}"
-            for column in table.columns
-        )
-        connection.execute(f"create table {table.name} as select {texts} from {scan}")
-    except duckdb.Error as error:
-        if says_no_room(str(error)):
-            raise WarehouseError(
-                f"{source}: there is no room for its rows: {error}\nThey are read into {scratch.parent} first: "
-                "free space there, or have TMPDIR name another folder. The warehouse was left as it was."
-            ) from error
-        raise LoadError(f"{source}: cannot be read as {extension[1:]}. {_first_words(error)}") from error
-    if connection.execute(f"select count(*) from {table.name}").fetchall() == [(0,)]:
-        raise LoadError(f"{source}: the file is empty: it has a header and no rows.")
-    return delivery
+            return LoadSummary(_loaded(connection, customers), _loaded(connection, transactions), dropped, report)
 
 
-def _fetch(source: str, file: Path) -> None:
-    if "://" not in source:
-        local = Path(source).expanduser().resolve()
-        if not local.is_file():
-            raise LoadError(
-                f"{source}: no such file{' (it is a folder)' if local.is_dir() else ''}. Looked at {local}."
-            )
-        file.symlink_to(local)
-    else:
-        _download(source, file)
-    if not file.stat().st_size:
-        raise LoadError(f"{source}: the file is empty (0 bytes).")
+def _check_texts(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
+    """Refuse NUL bytes, which make two ids that look the same differ, and end a text for many a program.
 
+    Columns of other types need no check: a value with one is no number and no date.
 
-def _download(uri: str, file: Path) -> None:
-    # Imported here: starting Airflow takes seconds, and a local path needs none of it.
-    from airflow.sdk import ObjectStoragePath
-
-    try:
-        with ObjectStoragePath(uri).open("rb") as remote, file.open("wb") as local:
-            shutil.copyfileobj(remote, local)
-    except FileNotFoundError as error:
-        raise LoadError(f"{uri}: no such file.") from error
-    except Exception as error:  # every storage client has exceptions of its own
-        raise LoadError(
-            f"{uri}: cannot be fetched: {error}. Check the address, that the storage's provider is installed, and its "
-            "Airflow connection."
-        ) from error
-
-
-def _csv_header(file: Path, source: str) -> list[str]:
-    opened = gzip.open if file.suffix == ".gz" else open
-    try:
-        with opened(file, "rt", encoding="utf-8-sig", newline="") as text:
-            header = next(csv.reader(text), [])
-    except UnicodeDecodeError as error:
-        raise LoadError(f"{source}: is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
-    except (OSError, EOFError, csv.Error) as error:
-        raise LoadError(f"{source}: cannot be read: {error}.") from error
-    if not any(name.strip() for name in header):
-        raise LoadError(f"{source}: the file is empty: its first line holds no column names.")
-    return header
-
-
-def _match_columns(table: SourceTable, source: str, found: list[str]) -> tuple[_Delivery, dict[str, int]]:
-    """Return the delivery, and the position in the file of each column of the table that the file has."""
-    known = {column.name for column in table.columns}
-    positions: dict[str, int] = {}
-    for position, name in enumerate(found):
-        key = name.strip().lower()
-        if key in positions and key in known:
-            raise LoadError(
-                f"{source}: column {key} stands there twice, in positions {positions[key] + 1} and {position + 1}."
-            )
-        positions[key] = position
-    ignored = [key for key in positions if key and key not in known]
-    absent = [column for column in table.columns if column.name not in positions]
-    for column in absent:
-        # An optional column may be absent, so only a name that is all but the same counts as a misspelling.
-        close = difflib.get_close_matches(column.name, ignored, n=1, cutoff=0.4 if column.required else 0.88)
-        hint = f" Is it {close[0]}? Rename that column to {column.name}." if close else ""
-        if column.required:
-            raise LoadError(f"{source}: column {column.name} is missing.{hint} Columns found: {', '.join(found)}.")
-        if close:
-            raise LoadError(f"{source}: column {close[0]} looks like a misspelt {column.name}: rename or remove it.")
-    return _Delivery(table, source, tuple(column.name for column in absent), tuple(ignored)), positions
-
-
-def _first_words(error: duckdb.Error) -> str:
-    """Return what DuckDB says is wrong, without its advice on its own options."""
-    lines = str(error).split("\nPossible")[0].splitlines()
-    return " ".join(line.strip() for line in lines if line.strip())
-
-
-def _check_types(connection: duckdb.DuckDBPyConnection, delivery: _Delivery) -> None:
-    typed = [column for column in delivery.table.columns if column.type != "varchar"]
-    first_misfits = ", ".join(
-        f"min(rowid) filter ({column.name} is not null and {_cast(column)} is null)" for column in typed
-    )
-    [rows] = connection.execute(f"select {first_misfits} from {delivery.table.name}").fetchall()
-    for column, row in zip(typed, rows, strict=True):
+    :raises LoadError: when a text has one.
+    """
+    texts = [
+        column.name
+        for column in delivery.table.columns
+        if column.type == "varchar" and column.name not in (*_REJECTED_BY_ROW, *delivery.absent)
+    ]
+    firsts = ", ".join(f"min(rowid) filter (contains({name}, chr(0)))" for name in texts)
+    [rows] = connection.execute(f"select {firsts} from {delivery.table.name}").fetchall()
+    for name, row in zip(texts, rows, strict=True):
         if row is not None:
-            value = _value(connection, delivery.table, column.name, row)
             raise LoadError(
-                f"{delivery.source}: column {column.name}, row {row + 1} (the header not counted): {value!r} is not "
-                f"{_CASTS[column.type][1]}."
+                f"{delivery.source}: column {name}, row {row + 1} (the header not counted): "
+                f"{_value(connection, delivery.table, name, row)} holds a NUL byte. Write the file without."
             )
 
 
-def _check_customer_ids(connection: duckdb.DuckDBPyConnection, customers: _Delivery) -> None:
+def _check_types(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> SourceTable:
+    """Return the table as raw is going to have it: transaction_date is a text where not each given one is a date.
+
+    :raises LoadError: when a value does not fit, or most of those of a column that is rejected row by row do not.
+    """
+    checked = [
+        column
+        for column in delivery.table.columns
+        if column.name not in delivery.absent and (column.type != "varchar" or column.name in _REJECTED_BY_ROW)
+    ]
+    aggregates = []
+    for column in checked:
+        is_none = _REJECTED_BY_ROW[column.name][0] if column.name in _REJECTED_BY_ROW else f"{_cast(column)} is null"
+        misfit = f"{column.name} is not null and {is_none}"
+        aggregates.append(f"(min(rowid) filter ({misfit}), count(*) filter ({misfit}), count({column.name}))")
+    if not checked:
+        return delivery.table
+    [counts] = connection.execute(f"select {', '.join(aggregates)} from {delivery.table.name}").fetchall()
+    columns = list(delivery.table.columns)
+    for column, (row, misfits, given) in zip(checked, counts, strict=True):
+        if row is None:
+            continue
+        where = f"{delivery.source}: column {column.name}"
+        value = _value(connection, delivery.table, column.name, row)
+        if column.name not in _REJECTED_BY_ROW:
+            raise LoadError(
+                f"{where}, row {row + 1} (the header not counted): {value} is not {_CASTS[column.type][1]}."
+            )
+        _, wanted, spelling = _REJECTED_BY_ROW[column.name]
+        if misfits * 2 > given:
+            raise LoadError(
+                f"{where}: {misfits} of {given} values are not {wanted}, the first in row {row + 1} (the header not "
+                f"counted): {value}. Write {spelling}."
+            )
+        columns[columns.index(column)] = dataclasses.replace(column, type="varchar")
+    return SourceTable(delivery.table.name, tuple(columns))
+
+
+def _check_customer_ids(connection: duckdb.DuckDBPyConnection, customers: Delivery) -> None:
     [(row,)] = connection.execute("select min(rowid) from customers where customer_id is null").fetchall()
     if row is not None:
         raise LoadError(
@@ -295,44 +238,47 @@ def _check_customer_ids(connection: duckdb.DuckDBPyConnection, customers: _Deliv
         )
 
 
-def _check_amounts(connection: duckdb.DuckDBPyConnection, transactions: _Delivery) -> None:
-    """A few amounts that are no numbers are rejected one by one later; most of them make it a wrong column."""
-    [(given, misfits, row)] = connection.execute(
-        """
-        select count(transaction_amount), count(*) filter (is_misfit), min(row) filter (is_misfit)
-        from (
-            select
-                rowid as row,
-                transaction_amount,
-                transaction_amount is not null and try_cast(transaction_amount as decimal(18,2)) is null as is_misfit,
-            from transactions
-        )
-        """
-    ).fetchall()
-    if misfits * 2 > given:
-        value = _value(connection, TRANSACTIONS, "transaction_amount", row)
-        raise LoadError(
-            f"{transactions.source}: column transaction_amount: {misfits} of {given} values are not a number, the "
-            f"first in row {row + 1} (the header not counted): {value!r}. Write amounts like 1234.50."
-        )
-
-
 def _value(connection: duckdb.DuckDBPyConnection, table: SourceTable, column: str, row: int) -> str:
+    """Return a delivered value in quotes, as an error has it."""
     [(value,)] = connection.execute(f"select {column} from {table.name} where rowid = ?", [row]).fetchall()
-    return value
+    return repr(shortened(value))
 
 
 def _cast(column: Column) -> str:
-    return _CASTS[column.type][0].format(text=column.name)
+    return _CASTS[column.type][0](column.name)
+
+
+def _typed(table: SourceTable) -> str:
+    return f"typed_{table.name}"
+
+
+def _create_typed_view(
+    connection: duckdb.DuckDBPyConnection, delivery: Delivery, table: SourceTable, loaded_at: datetime.datetime
+) -> None:
+    """Create the view whose rows raw is going to have; `table` has their types."""
+    values = {column.name: _cast(column) for column in table.columns}
+    if delivery.table is TRANSACTIONS:
+        is_text = {column.name: column.type for column in table.columns}["transaction_date"] == "varchar"
+        values["transaction_date"] = (
+            "coalesce(cast(transaction_day as varchar), transaction_date)" if is_text else "transaction_day"
+        )
+        values["ingested_at"] = f"coalesce({values['ingested_at']}, timestamp '{loaded_at}')"
+        if "status" in delivery.absent:
+            values["status"] = f"'{_FILLED_IN['status']}'"
+        if "source_row" in delivery.absent:
+            values["source_row"] = "rowid + 1"
+    listed = ", ".join(f"{value} as {name}" for name, value in values.items())
+    connection.execute(f"create view {_typed(table)} as select {listed} from {table.name}")
 
 
 def _replace_sources(
-    connection: duckdb.DuckDBPyConnection, warehouse_file: Path, customers: _Delivery, transactions: _Delivery
-) -> LoadSummary:
-    loaded_at = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-    defaults = {"ingested_at": f"timestamp '{loaded_at}'"}
-    if "status" in transactions.absent:
-        defaults["status"] = f"'{_FILLED_IN['status']}'"
+    connection: duckdb.DuckDBPyConnection,
+    warehouse_file: Path,
+    tables: Sequence[SourceTable],
+    deliveries: tuple[Delivery, Delivery],
+    loaded_at: datetime.datetime,
+) -> tuple[str, ...]:
+    """Write the typed rows to raw and drop what was made from the earlier ones; return what was dropped."""
     with warehouse_transaction(connection, warehouse_file):
         schemas = [name for (name,) in connection.execute(_DERIVED_SCHEMAS).fetchall()]
         ops_tables = [name for (name,) in connection.execute(_DERIVED_OPS_TABLES).fetchall()]
@@ -341,32 +287,27 @@ def _replace_sources(
         for ops_table in ops_tables:
             connection.execute(f"drop table warehouse.{ops_table}")
         connection.execute("create schema if not exists warehouse.raw")
-        for table in (CUSTOMERS, TRANSACTIONS):
-            values = ", ".join(
-                f"coalesce({_cast(column)}, {defaults[column.name]})" if column.name in defaults else _cast(column)
-                for column in table.columns
-            )
+        for table in tables:
             connection.execute(f"create or replace table warehouse.raw.{table.name} ({table.column_definitions})")
-            connection.execute(f"insert into warehouse.raw.{table.name} select {values} from {table.name}")
-        counts = remember_source_load(
+            connection.execute(f"insert into warehouse.raw.{table.name} select * from {_typed(table)}")
+        remember_source_load(
             connection,
             "files",
-            customers_source=customers.source,
-            transactions_source=transactions.source,
+            customers_source=deliveries[0].source,
+            transactions_source=deliveries[1].source,
             loaded_at=loaded_at,
         )
-        [(first_date, last_date)] = connection.execute(
-            "select min(transaction_date), max(transaction_date) from warehouse.raw.transactions"
-        ).fetchall()
-    loaded_customers, loaded_transactions = (
-        LoadedFile(delivery.source, rows, delivery.absent, delivery.ignored)
-        for delivery, rows in zip((customers, transactions), counts, strict=True)
-    )
-    return LoadSummary(loaded_customers, loaded_transactions, (*schemas, *ops_tables), first_date, last_date)
+    return (*schemas, *ops_tables)
+
+
+def _loaded(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> LoadedFile:
+    [(rows,)] = connection.execute(f"select count(*) from {delivery.table.name}").fetchall()
+    return LoadedFile(delivery.source, rows, delivery.absent, delivery.ignored)
 
 
 def describe(summary: LoadSummary, warehouse_file: Path, moment: datetime.datetime) -> str:
     """Return what a load did, and the command to run next, as lines to print; `moment` (with a time zone) is now."""
+    last_day = last_complete_business_day(moment)
     lines = [f"Loaded into {warehouse_file}:"]
     for name, loaded in (("customers", summary.customers), ("transactions", summary.transactions)):
         lines.append(f"  {name}: {loaded.rows:,} rows from {loaded.source}")
@@ -378,14 +319,64 @@ def describe(summary: LoadSummary, warehouse_file: Path, moment: datetime.dateti
             lines.append(f"    not in the file, so filled in: {', '.join(filled)}")
         if loaded.ignored:
             lines.append(f"    ignored columns: {', '.join(loaded.ignored)}")
+        if name == "transactions":
+            lines += [f"    {line}" for line in _foretold(loaded, summary.report, last_day)]
     lines.append(f"Dropped, made from the earlier sources: {', '.join(summary.dropped) or 'nothing'}")
-    if summary.last_date is None:
-        lines.append("No transaction has a date, so every one will be rejected.")
-        return "\n".join(lines)
-    as_of_date = min(summary.last_date, last_complete_business_day(moment))
-    lines.append(f"Transaction dates: {summary.first_date} to {summary.last_date}")
-    lines.append(f"Next: AS_OF_DATE={as_of_date} make refresh")
+    days = sort_days(summary.report.days, last_day)
+    if not summary.report.days:
+        lines.append("No transaction can be used, so every one will be rejected.")
+    elif not days.usual:
+        lines.append(f"No usable transaction is dated {last_day} or earlier, which is the last day that is over.")
+        lines.append(f"Next: AS_OF_DATE={last_day} make refresh")
+    else:
+        lines.append(f"Transaction dates: {days.usual[0][0]} to {days.usual[-1][0]}")
+        lines.append(f"Next: AS_OF_DATE={days.usual[-1][0]} make refresh")
     return "\n".join(lines)
+
+
+def _foretold(loaded: LoadedFile, report: TransactionsReport, last_day: datetime.date) -> list[str]:
+    """Return what a build will make of the transactions, the counts of the rows first."""
+    rejected = sum(rows for _, rows in report.rejected)
+    reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in report.rejected)
+    lines = [
+        f"of which a refresh makes {report.accepted:,} accepted + {report.duplicates:,} duplicates + "
+        f"{rejected:,} rejected{f' ({reasons})' if reasons else ''}"
+    ]
+    if report.rounded:
+        lines.append(f"amounts with more than two decimals, which are rounded to cents: {report.rounded:,}")
+    lines += _named_unknown(
+        report.unknown_statuses, "statuses, which do not count", loaded.rows, "unknown_status_error_pct"
+    )
+    lines += _named_unknown(
+        report.unknown_categories, "categories, which count as Uncategorized", loaded.rows, "unknown_category_error_pct"
+    )
+    days = sort_days(report.days, last_day)
+    lines += _dated(days.later, f"dates after {last_day}, which count from their day on")
+    lines += _dated(days.far, "dates far from the rest, which count")
+    return lines
+
+
+def _named_unknown(unknown: UnknownNames, what: str, rows: int, limit: str) -> list[str]:
+    """Return a line on unknown names, and one more where they are more than dbt's var `limit`, in percent, allows."""
+    if not unknown.rows:
+        return []
+    named = ", ".join(f"{shortened(name)} ({count:,})" for name, count in unknown.examples)
+    more = f", and {unknown.names - len(unknown.examples):,} more" if unknown.names > len(unknown.examples) else ""
+    lines = [f"unknown {what}: {unknown.rows:,} of {rows:,} rows: {named}{more}"]
+    largest = dbt_vars()[limit]
+    if unknown.rows * 100 > rows * largest:
+        lines.append(
+            f"  A refresh stops at more than {largest} % of the rows ({limit} in include/dbt/dbt_project.yml)."
+        )
+    return lines
+
+
+def _dated(days: tuple[DayRows, ...], what: str) -> list[str]:
+    if not days:
+        return []
+    first, last = days[0][0], days[-1][0]
+    rows = sum(count for _, count in days)
+    return [f"{what}: {rows:,} rows, {first}" + (f" to {last}" if last > first else "")]
 
 
 def main() -> int:
@@ -396,7 +387,7 @@ def main() -> int:
         if not all(files):
             raise LoadError(  # noqa: TRY301
                 "Say which files: make load CUSTOMERS_FILE=customers.csv TRANSACTIONS_FILE=transactions.csv "
-                f"(paths or URIs, {', '.join(_EXTENSIONS)})."
+                f"(paths or URIs, {', '.join(EXTENSIONS)})."
             )
         summary = load_sources(settings, *files)
     except (LoadError, WarehouseError, SettingsError) as error:

@@ -34,7 +34,12 @@ for name in (*Settings.model_fields, "run_schema"):
 WITH_AIRFLOW = ("tests/end_to_end/", "tests/snowflake/test_refresh_on_snowflake.py")
 # Files that share what is made once: an Airflow; an emulator, whose statements are looked at in the files' order.
 SHARED_AIRFLOW = ("test_refresh.py", "test_side_by_side.py", "test_watchers.py")
-WITHOUT_THE_EMULATOR = ("test_setup.py", "test_random_loads.py", "test_refresh_on_snowflake.py")
+WITHOUT_THE_EMULATOR = (
+    "test_setup.py",
+    "test_random_loads.py",
+    "test_refresh_on_snowflake.py",
+    "test_bad_values.py",
+)
 LONGEST = (
     "airflow",
     "tests/snowflake/test_refresh_on_snowflake.py",

@@ -278,6 +278,8 @@ def test_a_backup_is_made_and_restored_as_the_page_says(printed: dict[str, str],
 
 def test_data_of_ones_own_is_loaded_and_refreshed(printed: dict[str, str], project: Path) -> None:
     assert "transactions: 2 rows from transactions.parquet" in printed[LOAD_FILES]
+    assert "of which a refresh makes 2 accepted + 0 duplicates + 0 rejected" in printed[LOAD_FILES]
+    assert "Next: AS_OF_DATE=2024-12-31 make refresh" in printed[LOAD_FILES]
     assert (
         "2 customer rows; 2 transaction rows = 2 accepted + 0 duplicates + 0 rejected"
         in printed["AS_OF_DATE=2024-12-31 make refresh"]

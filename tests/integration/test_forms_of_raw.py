@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 import pytest
 from warehouse_builds import DbtBuilds
 
+from include.customer_360.settings import Settings
+from local.load import load_sources
 from local.sources import CUSTOMERS, TRANSACTIONS
 
 AS_OF_DATE = date(2026, 1, 8)
@@ -107,6 +110,48 @@ def test_another_limit_of_amounts_loads_everything_again(numbered: Path, dbt_bui
         ("T3", "amount above limit"),
         ("T4", "amount above limit"),
     ]
+
+
+# Of one file: its columns, and its rows with what becomes of each.
+COLUMNS = "transaction_id,customer_id,transaction_date,transaction_amount,merchant_category,status"
+ROWS = {
+    "T1,C1,2026-01-01T03:30:00Z,12.345,GROCERY,Approved": "accepted, rounded, of 31 December",
+    "T2,C1,2026-01-02,7,Pets,Settled": "a duplicate of the next: its number is lower",
+    "T2,C1,2026-01-02,5,Pets,Settled": "accepted",
+    "T2,C1,2026-01-02,-5,Gas,approved": "amount not positive",
+    "T3,C1,2026-01-03,1_000,Gas,approved": "amount not a number",
+    "T4,C1,2026-01-03,,Gas,approved": "amount missing",
+    "T5,C1,2026-01-03,1e18,Gas,approved": "amount above limit",
+    "T6,C1,02/01/2026,6,Gas,approved": "date not a date",
+    "T7,C1,,6,Gas,approved": "date missing",
+    "T8,C1,9999-12-31,6,Gas,approved": "date out of range",
+    "T9,C1,2099-01-01,6,Gas,approved": "accepted",
+    "T10,C2,2026-01-03,6,Gas,approved": "unknown customer",
+    ",C1,2026-01-03,6,Gas,approved": "no transaction_id",
+}
+
+
+def test_what_the_load_of_files_foretells_is_what_a_build_makes(dbt_builds: DbtBuilds, tmp_path: Path) -> None:
+    customers, transactions = tmp_path / "customers.csv", tmp_path / "transactions.csv"
+    customers.write_text("customer_id\nC1\n")
+    transactions.write_text("\n".join((COLUMNS, *ROWS)))
+    settings = Settings(_env_file=None, warehouse_file=tmp_path / "from_files.duckdb")
+    foretold = load_sources(settings, str(customers), str(transactions)).report
+
+    (statuses,) = dbt_builds.run(settings.warehouse_file, [BUILD], AS_OF_DATE)
+
+    assert statuses[NOTHING_LOST] == "pass"
+    assert read(dbt_builds.warehouse, FACT) == [
+        ("T1", date(2025, 12, 31), Decimal("12.35"), "Grocery", "approved"),
+        ("T2", date(2026, 1, 2), 5, "Uncategorized", "settled"),
+        ("T9", date(2099, 1, 1), 6, "Gas", "approved"),
+    ]
+    reasons = dict(
+        read(dbt_builds.warehouse, "select reject_reason, count(*) from core.rejected_transactions group by all")
+    )
+    assert reasons == {becomes: 1 for becomes in ROWS.values() if not becomes.startswith(("accepted", "a duplicate"))}
+    assert (foretold.accepted, foretold.duplicates, dict(foretold.rejected)) == (3, 1, reasons)
+    assert (foretold.rounded, foretold.unknown_statuses.rows, foretold.unknown_categories.rows) == (1, 2, 2)
 
 
 def test_a_customer_whose_sums_do_not_fit_is_named_with_the_transactions(

@@ -1,0 +1,2 @@
+select 'parquet_bytes-1' as transaction_id, 'c1' as customer_id, date '2026-03-02' as transaction_date, 12.5 as transaction_amount,
+    '\xFF\x00caf\xC3'::blob as merchant_name

@@ -183,7 +183,7 @@ def _published(told: str, marts: Scratch, built: Scratch, views: Scratch | None)
         published=[mart],
         run_schema=built.name,
         edition=told,
-        dag_run_id="doctor",
+        dag_run_literal="'doctor'",
         as_of_date="2000-01-01",
         published_at="2000-01-01",
     )

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     sources_look_every: int = Field(default=10, ge=1, le=240)
     snowflake_edition: Literal["enterprise", "standard"] = "enterprise"
     reader_role: str = ""
+    removed_marts: Literal["report", "drop"] = "report"
     runbook_url: str = ""
 
     @field_validator("warehouse_file")

@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import jinja2
 import pytest
+from airflow.providers.common.sql.hooks.sql import DbApiHook
 
-from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, Settings
+from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES, Settings
 from local.local_airflow import free_port
 from local.sample import write_sample
 from tests.deployment import Deployment, deployed
@@ -67,6 +69,17 @@ def account(
         yield real
     finally:
         real.drop_databases()
+
+
+@pytest.fixture
+def ops_tables(account: SnowflakeAccount) -> Iterator[None]:
+    """The tables of schema ops in database by_hand, empty, and gone afterwards."""
+    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES))
+    for sql in DbApiHook.split_sql_string(templates.get_template("publish/ops_tables.sql").render(drift=())):
+        account.query(sql, account.by_hand)
+    yield
+    for table in templates.get_template("publish/ops_columns.jinja").module.columns:  # type: ignore[attr-defined]
+        account.query(f"drop table ops.{table}", account.by_hand)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -133,7 +146,7 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def on_snowflake(account: SnowflakeAccount, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnowflakeDeployment]:
     """An Airflow on Snowflake: the warehouse is the only setting that differs from `on_duckdb`."""
     settings = Settings(warehouse="snowflake", export_root=str(tmp_path_factory.mktemp("exports")), _env_file=None)
@@ -142,7 +155,7 @@ def on_snowflake(account: SnowflakeAccount, tmp_path_factory: pytest.TempPathFac
         yield deployment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def on_duckdb(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """An Airflow on a DuckDB file with the same sources."""
     folder = tmp_path_factory.mktemp("duckdb")

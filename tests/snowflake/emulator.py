@@ -155,6 +155,8 @@ def repair_cursor(statements: Path) -> None:
             make_ordinary(expression)
         if isinstance(expression, exp.Merge):
             name_source_of_inserts(expression)
+            # A merge makes a temporary table, which asks for a current schema: on an account there is always public.
+            self._conn._schema = self._conn._schema or "PUBLIC"
         return explode(self, expression)
 
     cursor.execute = logged_execute

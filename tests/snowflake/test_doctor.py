@@ -942,8 +942,8 @@ def test_a_literal_date_skips_partitions_of_the_fact(changes: Mapping[str, Answe
 # Statements
 
 # What explain takes of what the operators send, each statement once.
-VALIDATIONS = 8
-PUBLICATION = 19
+VALIDATIONS = 10
+PUBLICATION = 29
 EXPORTS = 10
 
 
@@ -970,8 +970,8 @@ def test_every_statement_is_explained_in_groups_on_tables_made_from_the_contract
     assert list(explain.explained(asked, "enterprise", {}, compiled(tmp_path))) == [
         Finding("models of dbt", "1 of 1 explained", "1 explained", True),
         counted("tests", 1, 1),
-        counted("validations", VALIDATIONS, 7),
-        counted("publish", PUBLICATION, 17),
+        counted("validations", VALIDATIONS, 8),
+        counted("publish", PUBLICATION, 24),
         counted("exports", EXPORTS, 8),
     ]
     assert "explain using text select 1 as customer_id" in account.asked
@@ -985,7 +985,9 @@ def test_every_statement_is_explained_in_groups_on_tables_made_from_the_contract
 def test_tables_that_are_there_are_read_and_exports_are_the_exporters(tmp_path: Path) -> None:
     run = statements.Run(f"marts_run_doctor_{SUFFIX}", "2026-03-30")
     tables = [name for name in statements.tables_of(json.loads(MANIFEST.read_text()), run) if name[0] != run.run_schema]
-    tables += [("ops", name) for name in ("publications", "validation_results", "restatements", "warehouse")]
+    tables += [
+        ("ops", name) for name in ("publications", "validation_results", "restatements", "warehouse", "publishing")
+    ]
     answers = {"show objects in database customer_360": [table(*name) for name in tables]}
     account = Recorded(answers)
     found = list(explain.explained(Session(account, "customer_360", "an_admin"), "enterprise", {}, compiled(tmp_path)))
@@ -993,7 +995,7 @@ def test_tables_that_are_there_are_read_and_exports_are_the_exporters(tmp_path: 
         "1 of 1 explained",
         "1 of 1 explained",
         f"{VALIDATIONS} of {VALIDATIONS} explained, 5 on empty tables",
-        f"{PUBLICATION} of {PUBLICATION} explained, 10 on empty tables",
+        f"{PUBLICATION} of {PUBLICATION} explained, 9 on empty tables",
         f"{EXPORTS} of {EXPORTS} explained",
     ]
     role = account.asked[: account.asked.index(next(sql for sql in account.asked if "with profiles as" in sql))]

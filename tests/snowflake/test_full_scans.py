@@ -127,7 +127,9 @@ def night_with_news(account: SnowflakeAccount, target: object, night_without_new
     copied = (
         "insert into raw.transactions select transaction_id || '{suffix}', customer_id, transaction_date, '3.21', "
         "merchant_name, merchant_category, channel, status, cast('2026-04-05 10:00:00' as timestamp), null "
-        "from core.fct_transactions order by transaction_date, transaction_id limit 1"
+        # Not of the customer whose correction the second build loaded.
+        "from core.fct_transactions where customer_id <> 'CUST00000001' "
+        "order by transaction_date, transaction_id limit 1"
     )
     for suffix in ("", "N"):
         account.query(copied.format(suffix=suffix), account.by_hand)

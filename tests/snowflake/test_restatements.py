@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-import jinja2
 import pytest
 from airflow.sdk import DAG
 
 from include.customer_360.operators.publish import WriteHistoryOperator
-from include.customer_360.settings import SQL_TEMPLATES, TEMPLATE_FOLDERS
+from include.customer_360.settings import TEMPLATE_FOLDERS
 from tests.snowflake.account import SnowflakeAccount
 
 RUN_SCHEMA = "marts_run_20260331_restated"
+# Whoever starts a run may give it any name.
+AGAIN = "manual__o'brien; %s -- $$ \\ again"
 COLUMNS = (
     "as_of_date date, customer_id varchar, customer_segment varchar, lifetime_value decimal(18, 2), "
     "median_transaction_value decimal(18, 4), eligible_for_premium_campaign boolean"
@@ -21,7 +22,9 @@ COLUMNS = (
 
 
 @pytest.fixture
-def restated(account: SnowflakeAccount, monkeypatch: pytest.MonkeyPatch) -> Iterator[SnowflakeAccount]:
+def restated(
+    account: SnowflakeAccount, ops_tables: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SnowflakeAccount]:
     """Database by_hand, whose history has 31 March, and a run schema with that date as built again."""
     connection = account.connection
     monkeypatch.setenv("WAREHOUSE", "snowflake")
@@ -29,11 +32,7 @@ def restated(account: SnowflakeAccount, monkeypatch: pytest.MonkeyPatch) -> Iter
         monkeypatch.setenv(name, value)
     extra = {**connection["extra"], "database": account.by_hand}  # type: ignore[dict-item]
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({**connection, "extra": extra}))
-    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES))
-    ops_tables = templates.get_template("publish/ops_tables.sql").render(drift=())
-    made = [statement for statement in ops_tables.split(";") if statement.strip()]
     for sql in (
-        *made,
         "create schema if not exists marts",
         f"create schema {RUN_SCHEMA}",
         f"create table marts.customer_360_history ({COLUMNS})",
@@ -53,13 +52,12 @@ def restated(account: SnowflakeAccount, monkeypatch: pytest.MonkeyPatch) -> Iter
     for sql in (
         f"drop schema {RUN_SCHEMA} cascade",
         "drop table marts.customer_360_history",
-        *(f"drop table ops.{table}" for table in ("publications", "validation_results", "restatements")),
     ):
         account.query(sql, account.by_hand)
 
 
 def test_what_a_rerun_changes_in_a_date_is_kept_once(restated: SnowflakeAccount) -> None:
-    for dag_run_id in ("run-again", "run-later"):
+    for dag_run_id in (AGAIN, "run-later"):
         with DAG("history", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
             operator = WriteHistoryOperator(
                 task_id="write_history", run_schema=RUN_SCHEMA, as_of_date="2026-03-31", dag_run_id=dag_run_id
@@ -70,9 +68,9 @@ def test_what_a_rerun_changes_in_a_date_is_kept_once(restated: SnowflakeAccount)
         "from ops.restatements order by customer_id, changed_column"
     )
     assert restated.query(kept, restated.by_hand) == [
-        ("2026-03-31", "APPEARED", "customer_id", None, "APPEARED", "run-again"),
-        ("2026-03-31", "CORRECTED", "customer_segment", "Declining", None, "run-again"),
-        ("2026-03-31", "CORRECTED", "eligible_for_premium_campaign", "false", "true", "run-again"),
-        ("2026-03-31", "CORRECTED", "lifetime_value", "100.00", "99.99", "run-again"),
-        ("2026-03-31", "VANISHED", "customer_id", "VANISHED", None, "run-again"),
+        ("2026-03-31", "APPEARED", "customer_id", None, "APPEARED", AGAIN),
+        ("2026-03-31", "CORRECTED", "customer_segment", "Declining", None, AGAIN),
+        ("2026-03-31", "CORRECTED", "eligible_for_premium_campaign", "false", "true", AGAIN),
+        ("2026-03-31", "CORRECTED", "lifetime_value", "100.00", "99.99", AGAIN),
+        ("2026-03-31", "VANISHED", "customer_id", "VANISHED", None, AGAIN),
     ]

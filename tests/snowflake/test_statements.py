@@ -87,6 +87,7 @@ FUNCTIONS = {
     "md5",
     "median",
     "min",
+    "min_by",
     "nullif",
     "power",
     "regexp_like",

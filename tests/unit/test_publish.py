@@ -6,6 +6,7 @@ import datetime
 import json
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import jinja2
 import pytest
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import DriftLimits, Mart, load_catalog
@@ -67,6 +68,7 @@ class Partitions:
 
     def __init__(self) -> None:
         self.keys: list[str] = []
+        self.extra: dict[str, Any] = {}
 
     def add_partitions(self, key: str) -> None:
         self.keys.append(key)
@@ -118,6 +120,10 @@ class Granting:
 
     def execute(self, sql: str, parameters: object = None) -> None:
         self.ran.append(" ".join(sql.split()).removesuffix(";"))
+        if self.ran[-1].startswith("merge into ops.publishing"):
+            task, dag_run_id, as_of_date, run_schema, begun_at = parameters
+            begun = datetime.datetime.fromisoformat(begun_at)
+            self.turn = (task, dag_run_id, datetime.date.fromisoformat(as_of_date), run_schema, begun)
         if clone := re.match(r"create or replace transient table (marts\.\w+) clone \S+( copy grants)?", self.ran[-1]):
             self.held[clone[1]] = self.by_clone[0 if clone[2] else 1]
 
@@ -125,6 +131,8 @@ class Granting:
         return (0,)
 
     def fetchall(self) -> list[tuple]:
+        if self.ran[-1].startswith("select task_id, dag_run_id"):
+            return [self.turn]
         shown = re.fullmatch(r"show grants on (table|view) (\S+)", self.ran[-1])
         if not shown:
             return []
@@ -320,6 +328,41 @@ def test_a_publication_that_fails_midway_shows_nothing_of_it(warehouse: Path) ->
     assert query(warehouse, "select count(*) from ops.publications where as_of_date = '2026-04-01'") == [(0,)]
 
 
+def old_mart(file: Path) -> None:
+    """A mart that an earlier publication made and no model builds any more, beside a table that none published."""
+    query(file, "create schema if not exists marts; create table marts.metric_of_old as select 1 as one")
+    query(file, "create table marts.by_hand as select 1 as one")
+    query(
+        file, "insert into ops.publications (dag_run_id, as_of_date, mart) values ('r', '2026-03-01', 'metric_of_old')"
+    )
+
+
+def tables_of_marts(file: Path) -> set[str]:
+    return {
+        name for (name,) in query(file, "select table_name from information_schema.tables where table_schema = 'marts'")
+    }
+
+
+def test_a_mart_that_is_built_no_more_is_told_each_night(warehouse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old_mart(warehouse)
+    build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=1)
+    publish("marts_run_20260331_a", "2026-03-31")
+    said = "marts.metric_of_old is of 2026-03-01, and no model of that name is published any more"
+    assert said in capsys.readouterr().out
+    assert {"metric_of_old", "by_hand"} <= tables_of_marts(warehouse)
+
+
+def test_a_mart_that_is_built_no_more_is_dropped_where_the_setting_says_so(
+    warehouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REMOVED_MARTS", "drop")
+    old_mart(warehouse)
+    write_history(warehouse, "marts_run_20260330_h", "2026-03-30", customers=1)
+    build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=1)
+    publish("marts_run_20260331_a", "2026-03-31")
+    assert tables_of_marts(warehouse) == {*MARTS, "by_hand", "customer_360_history"}
+
+
 def write_history(file: Path, run_schema: str, as_of_date: str, customers: int) -> None:
     """Write a run's rows, one per customer, to the history."""
     query(file, f"create schema if not exists {run_schema}")
@@ -371,10 +414,59 @@ def test_history_keeps_its_columns_apart_whatever_their_order(warehouse: Path) -
 
 def test_history_that_cannot_be_written_keeps_what_it_had(warehouse: Path) -> None:
     write_history(warehouse, "marts_run_20260331_a", "2026-03-31", customers=3)
-    query(warehouse, "alter table marts.customer_360_history rename column customer_id to client_id")
-    with pytest.raises(duckdb.BinderException, match="customer_id"):
-        write_history(warehouse, "marts_run_20260331_b", "2026-03-31", customers=1)
+    query(warehouse, "alter table marts.customer_360_history alter customer_id set not null")
+    query(warehouse, "create schema marts_run_20260331_b")
+    query(
+        warehouse,
+        "create table marts_run_20260331_b.customer_360_history as "
+        "select date '2026-03-31' as as_of_date, cast(null as varchar) as customer_id",
+    )
+    with pytest.raises(duckdb.ConstraintException, match="customer_id"):
+        execute_write_history("marts_run_20260331_b", "2026-03-31")
     assert history(warehouse) == [("2026-03-31", 3)]
+
+
+def test_a_column_that_the_model_gained_is_added_to_history_and_is_null_for_earlier_dates(warehouse: Path) -> None:
+    write_history(warehouse, "marts_run_20260330_a", "2026-03-30", customers=1)
+    query(warehouse, "create schema marts_run_20260331_b")
+    query(
+        warehouse,
+        "create table marts_run_20260331_b.customer_360_history as select date '2026-03-31' as as_of_date, "
+        "'CUST1' as customer_id, cast(12.5 as decimal(18, 4)) as risk, true as is_new",
+    )
+    execute_write_history("marts_run_20260331_b", "2026-03-31")
+    rows = query(warehouse, "select as_of_date::varchar, risk, is_new from marts.customer_360_history order by 1")
+    assert rows == [("2026-03-30", None, None), ("2026-03-31", Decimal("12.5000"), True)]
+    types = "select column_name, data_type from information_schema.columns where table_schema = 'marts' order by 1"
+    assert dict(query(warehouse, types))["risk"] == "DECIMAL(18,4)"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "alter table {built} drop column lifetime_value",
+            r"column lifetime_value \(decimal\(18,2\)\) is not built any more",
+        ),
+        (
+            "alter table {built} alter lifetime_value type double",
+            r"column lifetime_value is decimal\(18,2\) there and double now",
+        ),
+        (
+            "alter table {built} rename column customer_segment to segment",
+            r"column customer_segment \(varchar\) is not",
+        ),
+    ],
+)
+def test_a_dropped_or_retyped_column_is_one_error_before_anything_is_written(
+    restated: Path, change: str, said: str
+) -> None:
+    query(restated, change.format(built="marts_run_again.customer_360_history"))
+    before = query(restated, "from marts.customer_360_history order by all")
+    with pytest.raises(AirflowFailException, match=f"marts.customer_360_history.*nothing was written: {said}"):
+        execute_write_history("marts_run_again", "2026-03-31", "run-again")
+    assert query(restated, "from marts.customer_360_history order by all") == before
+    assert restatements(restated) == []
 
 
 @pytest.fixture
@@ -452,20 +544,33 @@ def test_a_date_that_history_had_not_restates_nothing(restated: Path) -> None:
 def test_a_date_that_cannot_be_written_restates_nothing(restated: Path) -> None:
     """Restatements and history change together: a try that fails between the two leaves both, and the next has both."""
     before = history(restated)
-    query(restated, "alter table marts_run_again.customer_360_history add column unknown_to_history integer")
-    with pytest.raises(duckdb.BinderException, match="unknown_to_history"):
+    built = "update marts_run_again.customer_360_history set total_transactions = {} where customer_id = 'CORRECTED'"
+    query(restated, "alter table marts.customer_360_history alter total_transactions type integer")
+    query(restated, built.format(3_000_000_000))
+    with pytest.raises(duckdb.ConversionException, match="3000000000"):
         execute_write_history("marts_run_again", "2026-03-31", "run-again")
     assert restatements(restated) == []
     assert history(restated) == before
-    query(restated, "alter table marts_run_again.customer_360_history drop column unknown_to_history")
+    query(restated, built.format(8))
     execute_write_history("marts_run_again", "2026-03-31", "run-again")
     assert restatements(restated) == RESTATED
 
 
-def test_columns_that_one_of_both_lacks_are_not_restated(restated: Path) -> None:
-    query(restated, "alter table marts_run_again.customer_360_history drop column lifetime_value")
+def test_a_column_that_history_gains_is_not_restated(restated: Path) -> None:
+    query(restated, "alter table marts.customer_360_history drop column lifetime_value")
     execute_write_history("marts_run_again", "2026-03-31", "run-again")
     assert restatements(restated) == [row for row in RESTATED if row[2] != "lifetime_value"]
+
+
+WILD_RUN = "manual__o'brien; drop table ops.publications -- %s $$ \\"
+
+
+def test_a_runs_id_is_a_value_whatever_it_holds(restated: Path) -> None:
+    execute_write_history("marts_run_again", "2026-03-31", WILD_RUN)
+    assert {row[5] for row in restatements(restated)} == {WILD_RUN}
+    build(restated, "marts_run_20260331_a", "2026-03-31", customers=1)
+    publish("marts_run_20260331_a", "2026-03-31", WILD_RUN)
+    assert query(restated, "select distinct dag_run_id from ops.publications") == [(WILD_RUN,)]
 
 
 def record_validation(file: Path, run_schema: str, as_of_date: str, dag_run_id: str, days_ago: int = 0) -> None:

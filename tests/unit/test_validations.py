@@ -74,8 +74,8 @@ def late_transaction(customer: str, date: str, amount: str, category: str = "Ret
 
 def publication(mart: str, row_count: int, lifetime_value: str, as_of_date: str = "2026-03-14") -> str:
     return (
-        f"insert into ops.publications values ('earlier', '{as_of_date}', '{mart}', {row_count}, {lifetime_value}, "
-        f"'{as_of_date} 08:00:00')"
+        "insert into ops.publications (dag_run_id, as_of_date, mart, row_count, lifetime_value, published_at) "
+        f"values ('earlier', '{as_of_date}', '{mart}', {row_count}, {lifetime_value}, '{as_of_date} 08:00:00')"
     )
 
 

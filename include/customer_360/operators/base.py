@@ -46,7 +46,8 @@ class WarehouseOperator(BaseSQLOperator):
     `reads_only` and takes one slot of pool `warehouse`; one that writes takes all of them.
 
     A template of include/sql may use what Airflow gives every template, and by their bare names the operator's own
-    values that `sql_names` lists, rendered already: `as_of_date` and `dag_run_id` here; a subclass adds its own.
+    values that `sql_names` lists, rendered already: `as_of_date`, `dag_run_id` and, as SQL has it between quotes,
+    `dag_run_literal` here; a subclass adds its own.
 
     :param as_of_date: the run's business date, YYYY-MM-DD.
     :param dag_run_id: the run, for what it leaves in schema ops and in the tag.
@@ -56,7 +57,7 @@ class WarehouseOperator(BaseSQLOperator):
     template_fields: Sequence[str] = ("conn_id", "as_of_date", "dag_run_id")
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
-    sql_names: Sequence[str] = ("as_of_date", "dag_run_id")
+    sql_names: Sequence[str] = ("as_of_date", "dag_run_id", "dag_run_literal")
     reads_only: ClassVar[bool] = False
     skip_reason: str = ""
     """Why the task skipped itself, for its callbacks: Airflow hands them the exception of a failure, not of a skip."""
@@ -83,6 +84,11 @@ class WarehouseOperator(BaseSQLOperator):
         """Render `content`, with the names of `sql_names` within its reach."""
         own = {name: getattr(self, name) for name in self.sql_names}
         return super().render_template(content, {**context, **own}, jinja_env, seen_oids)  # type: ignore[typeddict-item]
+
+    @property
+    def dag_run_literal(self) -> str:
+        """The run's id as a literal of SQL: whoever starts a run may give it any name."""
+        return sql_literal(self.dag_run_id)
 
     def get_db_hook(self) -> DbApiHook:
         """Return the hook of connection `warehouse`.
@@ -159,6 +165,12 @@ class RunSchemaOperator(WarehouseOperator):
         self.run_schema = run_schema
 
 
+def sql_literal(text: str) -> str:
+    """Return a text as SQL, in single quotes. A backslash escapes on Snowflake and in what splits statements."""
+    quoted = text.replace("'", "''").replace("\\", "' || chr(92) || '")
+    return f"'{quoted}'"
+
+
 def published_as_of_dates(cursor: Any) -> list[datetime.date] | None:  # noqa: ANN401 - DB-API
     """Return the dates of the profiles that readers see, whoever put them there; None without the table."""
     # DuckDB and Snowflake both answer this; Snowflake keeps names in upper case.
@@ -170,3 +182,16 @@ def published_as_of_dates(cursor: Any) -> list[datetime.date] | None:  # noqa: A
         return None
     cursor.execute(f"select distinct as_of_date from {PROFILE} order by as_of_date")
     return [as_of_date for (as_of_date,) in cursor.fetchall()]
+
+
+def warehouse_id_of(cursor: Any) -> str | None:  # noqa: ANN401 - DB-API
+    """Return the id of the warehouse; None before a run has given it one, or when the role does not see it."""
+    cursor.execute(
+        "select count(*) from information_schema.tables "
+        "where lower(table_schema) = 'ops' and lower(table_name) = 'warehouse'"
+    )
+    if cursor.fetchone()[0] == 0:
+        return None
+    cursor.execute("select warehouse_id from ops.warehouse order by made_at, warehouse_id")
+    found = cursor.fetchall()
+    return found[0][0] if found else None

@@ -25,7 +25,12 @@ from airflow.sdk.exceptions import (
 
 from include.customer_360.as_of_date import parse_as_of_date
 from include.customer_360.connection import EXPORT_CONN_ID, export_conn_id
-from include.customer_360.operators.base import PROFILE, WarehouseOperator, published_as_of_dates
+from include.customer_360.operators.base import (
+    PROFILE,
+    WarehouseOperator,
+    published_as_of_dates,
+    warehouse_id_of,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -264,19 +269,6 @@ class ExportAudienceOperator(WarehouseOperator):
             found = " and ".join(map(str, dates)) or "no customer"
             raise AirflowFailException(f"{wanted} needs {PROFILE} of one date, but it holds {found}: {next_step}")
         return dates[0]
-
-
-def warehouse_id_of(cursor: Any) -> str | None:  # noqa: ANN401 - DB-API
-    """Return the id of the warehouse; None before a run has given it one, or when the role does not see it."""
-    cursor.execute(
-        "select count(*) from information_schema.tables "
-        "where lower(table_schema) = 'ops' and lower(table_name) = 'warehouse'"
-    )
-    if cursor.fetchone()[0] == 0:
-        return None
-    cursor.execute("select warehouse_id from ops.warehouse order by made_at, warehouse_id")
-    found = cursor.fetchall()
-    return found[0][0] if found else None
 
 
 class CheckExportRootOperator(BaseOperator):

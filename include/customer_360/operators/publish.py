@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -11,13 +12,21 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.connection import exporter_role, reader_role, warehouse_connection
-from include.customer_360.operators.base import RunSchemaOperator, published_as_of_dates
+from include.customer_360.operators.base import RunSchemaOperator, published_as_of_dates, sql_literal, warehouse_id_of
+from include.customer_360.operators.evolution import add_missing, columns_in, refuse_changed
+from include.customer_360.operators.turn import Turn, turn
 from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
     from airflow.sdk import Context
 
     from include.customer_360.catalog import Mart
+
+WAYS_OUT = (
+    "Give the column back to the model customer_360_history, as NULL or under its old type, or, where its values may "
+    "be lost for all dates, drop it from the table (alter table ... drop column ...); then start a new run."
+)
 
 KEEP_FAILED_RUNS = datetime.timedelta(days=7)
 """How long the run schema of a failed run stays for inspection, counted from its last validation."""
@@ -25,6 +34,9 @@ KEEP_FAILED_RUNS = datetime.timedelta(days=7)
 
 RUN_SCHEMAS = "marts_run_"
 """How the names of the schemas of runs begin."""
+
+
+SNOWFLAKE_SQL = "publish/snowflake.sql"
 
 
 def warehouse_error() -> type[Exception]:
@@ -41,7 +53,43 @@ class GrantsLost(AirflowFailException):
     """Readers or exports cannot select from a published mart. Trying again clones it again and grants nothing more."""
 
 
-class PublishMartsOperator(RunSchemaOperator):
+class WritesForAllOperator(RunSchemaOperator):
+    """Base of the operators that write what all runs share, one run at a time.
+
+    On DuckDB whoever writes has the file alone. On Snowflake a turn is taken (ops.publishing): a pool of one slot would
+    not hold against a task that was given up and still runs, and tells nobody of what died half-way.
+    """
+
+    def complete(self, begun: Turn, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
+        """Finish what a run that has died began: nothing, where it is one transaction."""
+
+    @contextmanager
+    def own_turn(self, context: Context, cursor: Any, hook: DbApiHook) -> Iterator[None]:  # noqa: ANN401 - DB-API
+        """Wait for this run's turn and give it back at the end.
+
+        :raises NotItsTurn: when another run has had it for too long.
+        """
+        if load_settings().warehouse != "snowflake":
+            yield
+            return
+        own = Turn(
+            task_id=self.task_id,
+            dag_run_id=self.dag_run_id,
+            as_of_date=datetime.date.fromisoformat(self.as_of_date),
+            run_schema=self.run_schema,
+            begun_at=datetime.datetime.now(datetime.UTC).replace(tzinfo=None),
+        )
+
+        def is_alive(holder: Turn) -> bool:
+            return holder.dag_run_id != self.dag_run_id and under_way(context, self.dag_id, holder.dag_run_id)
+
+        with turn(
+            cursor, hook.placeholder, own, is_alive, lambda begun: self.complete(begun, cursor, hook), self.log.info
+        ):
+            yield
+
+
+class PublishMartsOperator(WritesForAllOperator):
     """Put what `run_schema` holds before the readers, and emit the asset for partition as_of_date.
 
     On DuckDB all of it changes in one transaction. On Snowflake each table is whole, and they change one after the
@@ -64,7 +112,7 @@ class PublishMartsOperator(RunSchemaOperator):
         self.published = published
         self.published_at = "{{ macros.datetime.utcnow().isoformat(sep=' ') }}"
         self.edition = load_settings().snowflake_edition
-        self.sql = f"publish/{load_settings().warehouse}.sql"
+        self.sql = SNOWFLAKE_SQL if load_settings().warehouse == "snowflake" else "publish/duckdb.sql"
 
     def execute(self, context: Context) -> dict[str, int]:
         """Publish.
@@ -73,28 +121,105 @@ class PublishMartsOperator(RunSchemaOperator):
         :raises GrantsLost: when, on Snowflake, readers or exports cannot select from what is published.
         """
         with self.warehouse_session() as (hook, cursor):
-            published = max(published_as_of_dates(cursor) or (), default=None)
-            if published and published > datetime.date.fromisoformat(self.as_of_date):
-                raise AirflowSkipException(
-                    f"The published marts are of {published}, newer than this run's {self.as_of_date}: they stay. "
-                    f"marts.customer_360_history has {self.as_of_date}."
+            with self.own_turn(context, cursor, hook):
+                published = max(published_as_of_dates(cursor) or (), default=None)
+                if published and published > datetime.date.fromisoformat(self.as_of_date):
+                    raise AirflowSkipException(
+                        f"The published marts are of {published}, newer than this run's {self.as_of_date}: they stay. "
+                        f"marts.customer_360_history has {self.as_of_date}."
+                    )
+                for statement in hook.split_sql_string(self.sql):
+                    cursor.execute(statement)
+                lost = self._grants_lost(cursor) if load_settings().warehouse == "snowflake" else {}
+            if lost:
+                raise GrantsLost(
+                    f"{self.as_of_date} is published, but "
+                    + "; ".join(f"{roles} cannot select from {mart}" for mart, roles in lost.items())
+                    + ". The future grants of the set-up are missing: run `make snowflake-setup`, which grants on the "
+                    "tables that exist and on future ones, then clear this task."
                 )
-            for statement in hook.split_sql_string(self.sql):
-                cursor.execute(statement)
-            if load_settings().warehouse == "snowflake":
-                self._see_that_readers_can_select(cursor)
+            self._removed_from_the_catalog(cursor)
             cursor.execute(
                 f"select mart, row_count from ops.publications where dag_run_id = {hook.placeholder} "
                 f"and published_at = {hook.placeholder}",
                 (self.dag_run_id, datetime.datetime.fromisoformat(self.published_at)),
             )
             rows = dict(cursor.fetchall())
+            warehouse_id = warehouse_id_of(cursor)
         self.log.info("Published %s as schema marts: %s", self.as_of_date, rows)
-        context["outlet_events"][PUBLISHED].add_partitions(self.as_of_date)
+        event = context["outlet_events"][PUBLISHED]
+        event.extra = {"as_of_date": self.as_of_date, "rows": rows, "warehouse_id": warehouse_id}
+        event.add_partitions(self.as_of_date)
         return rows
 
-    def _see_that_readers_can_select(self, cursor: Any) -> None:  # noqa: ANN401 - DB-API
-        """Clone a mart once more, which future grants reach, where grants did not come with the first clone."""
+    def complete(self, begun: Turn, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
+        """Publish what a run that has died began to publish: of its marts some may be before the readers already.
+
+        What this run replaces as a whole it need not complete.
+
+        :raises AirflowFailException: when its run schema is gone and this run's date is older than its own.
+        """
+        if begun.dag_run_id == self.dag_run_id:
+            return  # An earlier try of this task, which does it again.
+        is_older = datetime.date.fromisoformat(self.as_of_date) < begun.as_of_date
+        began = f"The publication of {begun.as_of_date} by {begun.dag_run_id} died half-way"
+        try:
+            if columns_in(cursor, begun.run_schema):
+                self._publish_for(begun, cursor, hook)
+                return
+            reason = "is gone"
+        except warehouse_error() as error:
+            if is_older:
+                raise
+            reason = f"cannot be published: {error}"
+        if is_older:
+            raise AirflowFailException(
+                f"{began}, and its schema {begun.run_schema} is gone: marts may be of two dates, and this run's "
+                f"{self.as_of_date} is older. Start a new run for {begun.as_of_date}, or a later date, which replaces "
+                "all of them."
+            )
+        self.log.warning("%s, and its schema %s %s. This run replaces all.", began, begun.run_schema, reason)
+
+    def _publish_for(self, begun: Turn, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
+        """Do again all that another run's publication does."""
+        theirs = {
+            "run_schema": begun.run_schema,
+            "as_of_date": begun.as_of_date.isoformat(),
+            "dag_run_id": begun.dag_run_id,
+            "dag_run_literal": sql_literal(begun.dag_run_id),
+        }
+        own = {name: getattr(self, name) for name in self.sql_names}
+        sql = self.get_template_env().get_template(SNOWFLAKE_SQL).render(**{**own, **theirs})
+        for statement in hook.split_sql_string(sql):
+            cursor.execute(statement)
+
+    def _removed_from_the_catalog(self, cursor: Any) -> None:  # noqa: ANN401 - DB-API
+        """Say which marts earlier runs published that nobody builds any more, or drop them, as REMOVED_MARTS has it."""
+        current = {mart.name for mart in self.published}
+        cursor.execute(
+            "select publications.mart, max(publications.as_of_date) from ops.publications as publications "
+            "inner join information_schema.tables as published on lower(published.table_name) = publications.mart "
+            "where lower(published.table_schema) = 'marts' group by publications.mart order by publications.mart"
+        )
+        for mart, last in [(mart, last) for mart, last in cursor.fetchall() if mart not in current]:
+            if load_settings().removed_marts == "report":
+                self.log.warning(
+                    "marts.%s is of %s, and no model of that name is published any more: readers see it as it was. "
+                    "REMOVED_MARTS=drop has the next publication drop it.",
+                    mart,
+                    last,
+                )
+                continue
+            if load_settings().warehouse == "snowflake" and self.edition == "standard":
+                cursor.execute(f"drop view if exists marts_read.{mart}")
+            cursor.execute(f"drop table if exists marts.{mart}")
+            self.log.warning("Dropped marts.%s of %s: no model of that name is published any more.", mart, last)
+
+    def _grants_lost(self, cursor: Any) -> dict[str, str]:  # noqa: ANN401 - DB-API
+        """Clone a mart once more, which future grants reach, where grants did not come with the first clone.
+
+        Return the roles that cannot select from a mart even then, by mart.
+        """
         connection = warehouse_connection()
         reader, exporter = reader_role(connection).lower(), exporter_role(connection).lower()
         with_masking = self.edition != "standard"
@@ -112,13 +237,12 @@ class PublishMartsOperator(RunSchemaOperator):
                 missing |= {reader} - roles_that_select(cursor, "view", f"marts_read.{mart.name}")
             if missing:
                 lost[mart.name] = " and ".join(sorted(missing))
-        if lost:
-            raise GrantsLost(
-                f"{self.as_of_date} is published, but "
-                + "; ".join(f"{roles} cannot select from {mart}" for mart, roles in lost.items())
-                + ". The future grants of the set-up are missing: run `make snowflake-setup`, which grants on the "
-                "tables that exist and on future ones, then clear this task."
-            )
+        return lost
+
+
+def under_way(context: Context, dag_id: str, dag_run_id: str) -> bool:
+    """Tell whether a run of the Dag is queued or running."""
+    return context["ti"].get_dr_count(dag_id, run_ids=[dag_run_id], states=["queued", "running"]) > 0
 
 
 def roles_that_select(cursor: Any, kind: str, name: str) -> set[str]:  # noqa: ANN401 - DB-API
@@ -129,7 +253,7 @@ def roles_that_select(cursor: Any, kind: str, name: str) -> set[str]:  # noqa: A
     return {grant["grantee_name"].lower() for grant in grants if grant["privilege"] in ("SELECT", "OWNERSHIP")}
 
 
-class WriteHistoryOperator(RunSchemaOperator):
+class WriteHistoryOperator(WritesForAllOperator):
     """Put the run's rows of customer_360_history in place of those that marts.customer_360_history has for its date.
 
     dbt builds them in `run_schema`, like every mart, so that history too holds validated rows only. What changes in a
@@ -143,13 +267,20 @@ class WriteHistoryOperator(RunSchemaOperator):
     ui_color = "#cfe3f5"
 
     def execute(self, context: Context) -> int:
-        """Write the date, all of it or nothing."""
+        """Write the date, all of it or nothing. A column that the model has gained is added first.
+
+        :raises ColumnsChanged: when history has a column that the model has no longer, or as another type.
+        """
         written = f"{self.run_schema}.customer_360_history"
         history = "marts.customer_360_history"
-        with self.warehouse_session() as (_, cursor):
+        with self.warehouse_session() as (hook, cursor), self.own_turn(context, cursor, hook):
             cursor.execute("create schema if not exists marts")
             cursor.execute(f"create table if not exists {history} as select * from {written} where 1 = 0")
-            in_history, built = (self._columns(cursor, table) for table in (history, written))
+            in_history = columns_in(cursor, "marts")["customer_360_history"]
+            built = columns_in(cursor, self.run_schema)["customer_360_history"]
+            refuse_changed(history, in_history, built, WAYS_OUT)
+            if added := add_missing(cursor, history, in_history, built):
+                self.log.info("Added to %s, NULL for earlier dates: %s", history, ", ".join(added))
             # By name: a table that is years old may have its columns in another order.
             columns = ", ".join(built)
             restatements = self._restatements([column for column in built if column in in_history])
@@ -162,11 +293,6 @@ class WriteHistoryOperator(RunSchemaOperator):
             rows: int = cursor.fetchone()[0]
         self.log.info("Wrote %s rows for %s to %s", rows, self.as_of_date, history)
         return rows
-
-    @staticmethod
-    def _columns(cursor: Any, table: str) -> list[str]:  # noqa: ANN401 - DB-API
-        cursor.execute(f"select * from {table} where 1 = 0")
-        return [column[0].lower() for column in cursor.description]
 
     def _restatements(self, columns: Sequence[str]) -> str:
         """Return the SQL that keeps what changes in those of these columns that are not the key."""
@@ -207,15 +333,20 @@ class DropRunSchemasOperator(RunSchemaOperator):
                 "on lower(schemata.schema_name) = lower(results.run_schema) "
                 "group by 1, 2, 3 order by 1"
             )
+            results = cursor.fetchall()
+            # What a publication that died half-way is completed from.
+            cursor.execute("select run_schema from ops.publishing")
+            unfinished = {run_schema for (run_schema,) in cursor.fetchall()}
             left_behind = [
                 run_schema
-                for run_schema, as_of_date, dag_run_id, last_checked in cursor.fetchall()
+                for run_schema, as_of_date, dag_run_id, last_checked in results
                 if run_schema.startswith(RUN_SCHEMAS)
+                and run_schema not in unfinished
                 and (
                     run_schema == self.run_schema
                     or (
                         (as_of_date.isoformat() == self.as_of_date or last_checked < keep_after)
-                        and not self._under_way(context, dag_run_id)
+                        and not under_way(context, self.dag_id, dag_run_id)
                     )
                 )
             ]
@@ -244,6 +375,3 @@ class DropRunSchemasOperator(RunSchemaOperator):
             for name, kind in cursor.fetchall():
                 cursor.execute(f"drop {'view' if kind == 'VIEW' else 'table'} if exists {run_schema}.{name}")
         cursor.execute(f"drop schema if exists {run_schema} cascade")
-
-    def _under_way(self, context: Context, dag_run_id: str) -> bool:
-        return context["ti"].get_dr_count(self.dag_id, run_ids=[dag_run_id], states=["queued", "running"]) > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from include.customer_360.dbt_seeds import dbt_seeds
 from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.holidays import holiday
 from include.customer_360.operators.base import RunSchemaOperator
+from include.customer_360.operators.evolution import add_missing, columns_in, refuse_changed
 from include.customer_360.settings import WEEKDAYS, WRITTEN_DATE, load_settings
 
 if TYPE_CHECKING:
@@ -249,9 +251,27 @@ class ValidateSourcesOperator(ValidateOperator):
         self.ops_tables = "publish/ops_tables.sql"
 
     def prepare(self, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
-        """Make the tables of schema ops."""
+        """Make the tables of schema ops, give those of an older warehouse what was added since, and it its id.
+
+        :raises ColumnsChanged: when one of them has a column as another type.
+        """
         for statement in hook.split_sql_string(self.ops_tables):
             cursor.execute(statement)
+        wanted = self.get_template_env().get_template("publish/ops_columns.jinja").module.columns  # type: ignore[attr-defined]
+        there = columns_in(cursor, "ops")
+        for table, columns in wanted.items():
+            # A measure that no mart watches any more keeps its column.
+            shared = {column: data_type for column, data_type in there[table].items() if column in columns}
+            refuse_changed(f"ops.{table}", shared, columns, "Rename that table, and this task makes a new one.")
+            add_missing(cursor, f"ops.{table}", shared, columns)
+        # One row, for good: two runs at once make one between them.
+        cursor.execute(
+            "merge into ops.warehouse as kept using "
+            f"(select {hook.placeholder} as warehouse_id, cast({hook.placeholder} as timestamp) as made_at) as made "
+            "on kept.made_at <= made.made_at when not matched then insert (warehouse_id, made_at) "
+            "values (made.warehouse_id, made.made_at)",
+            (str(uuid.uuid4()), datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat(sep=" ")),
+        )
 
     def hand_on(self, results: Sequence[Result], context: Context, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
         """Keep the results."""

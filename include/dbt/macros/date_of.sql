@@ -19,7 +19,7 @@
         order or form of a date: what it means would be a guess, and not the same one on both engines. -#}
     {%- set day = '[0-9]{4}-[0-9]{2}-[0-9]{2}' -%}
     {%- set time = '[ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?' -%}
-    {%- set zone = ' ?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)' -%}
+    {%- set zone = ' ?(Z|UTC|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)' -%}
     case
             when {{ matches(text, '[[:space:]]*' ~ day ~ '(' ~ time ~ ')?[[:space:]]*') }}
                 then try_cast(substr({{ trimmed(text) }}, 1, 10) as date)
@@ -29,12 +29,13 @@
 {%- endmacro %}
 
 {% macro with_full_zone(text) -%}
-    {#- 2026-03-31T23:30Z, ... 23:30 -0400 and the like as 2026-03-31 23:30+00:00, which both engines read. -#}
+    {#- 2026-03-31T23:30Z, ... 23:30 UTC, ... 23:30 -0400 and the like as 2026-03-31 23:30+00:00, which both engines read. -#}
     replace(
                         replace(
                             replace(
                                 case
                                     when {{ text }} like '%Z' then replace({{ text }}, 'Z', '+00:00')
+                                    when {{ text }} like '%UTC' then replace({{ text }}, 'UTC', '+00:00')
                                     when substr({{ text }}, length({{ text }}) - 2, 1) in ('+', '-') then {{ text }} || ':00'
                                     when substr({{ text }}, length({{ text }}) - 4, 1) in ('+', '-')
                                         then

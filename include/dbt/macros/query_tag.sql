@@ -16,7 +16,7 @@
 {%- endmacro %}
 
 {% macro alter_session(query_tag) -%}
-    {%- set parameters = ["query_tag = '" ~ (query_tag | replace("'", "''")) ~ "'"] -%}
+    {%- set parameters = ["query_tag = '" ~ (query_tag | replace("\\", "\\\\") | replace("'", "''")) ~ "'"] -%}
     {%- for name, value in var('snowflake_session').items() -%}
         {%- do parameters.append(name ~ ' = ' ~ ("'" ~ value ~ "'" if value is string else value | lower)) -%}
     {%- endfor -%}

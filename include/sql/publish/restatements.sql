@@ -59,7 +59,7 @@ select
     changed_column,
     before,
     after,
-    '{{ dag_run_id }}' as dag_run_id,
+    {{ dag_run_literal }} as dag_run_id,
     cast('{{ restated_at }}' as timestamp) as restated_at
 from changes
 where (select count(*) from earlier) > 0

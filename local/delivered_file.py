@@ -39,6 +39,8 @@ _OTHER_KINDS = {
 _NESTED = re.compile(r"(STRUCT|MAP|UNION|VARIANT)\b|.*\]$")
 _TEMPORAL = re.compile(r"DATE$|TIMESTAMP")
 
+_IDS = ("customer_id", "transaction_id")
+
 # An error quotes so much of a value or of a line.
 _QUOTED = 200
 
@@ -98,6 +100,11 @@ def read_file(connection: duckdb.DuckDBPyConnection, table: SourceTable, source:
                 raise LoadError(
                     f"{source}: column {name} is nested, of type {shortened(types[position])}. Write one plain value "
                     "into each row."
+                )
+            if name in _IDS and types[position] in ("DOUBLE", "FLOAT"):
+                raise LoadError(
+                    f"{source}: column {name} has floating-point numbers, of type {types[position]}: 5 is 5.0 there, "
+                    "and long ids lose digits. Write it as text or as whole numbers."
                 )
         texts = [
             f"nullif({_without_blanks(f'cast({expressions[positions[column.name]]} as varchar)')}, '') as {column.name}"

@@ -45,9 +45,12 @@ def _whole_number(data_type: str) -> Callable[[str], str]:
 
 
 def _timestamp(text: str) -> str:
-    """A time with a zone becomes one in UTC, which the session's zone is; one without stays as it is written."""
+    """A time with a zone becomes one in UTC, which the session's zone is; one without stays as it is written.
+
+    In parentheses DuckDB would read years before Christ.
+    """
     return (
-        rf"case when regexp_matches({text}, '^\d{{4}}-\d{{2}}-\d{{2}}') "
+        rf"case when regexp_full_match({text}, '\d{{4}}-\d{{2}}-\d{{2}}[^(]*') "
         f"then cast(try_cast({text} as timestamptz) as timestamp) end"
     )
 

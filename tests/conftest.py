@@ -15,6 +15,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from include.customer_360.settings import PROJECT_ROOT, Settings
+from tests.groups import group_of
 
 # Airflow reads these once, when it is first imported: before any test module is.
 AIRFLOW_HOME = tempfile.mkdtemp(prefix="airflow-of-tests-")
@@ -32,14 +33,6 @@ for name in (*Settings.model_fields, "run_schema"):
 
 # What starts an Airflow, which is several processes: beside tests that take both cores it would be late.
 WITH_AIRFLOW = ("tests/end_to_end/", "tests/snowflake/test_refresh_on_snowflake.py")
-# Files that share what is made once: an Airflow; an emulator, whose statements are looked at in the files' order.
-SHARED_AIRFLOW = ("test_refresh.py", "test_side_by_side.py", "test_watchers.py")
-WITHOUT_THE_EMULATOR = (
-    "test_setup.py",
-    "test_random_loads.py",
-    "test_refresh_on_snowflake.py",
-    "test_bad_values.py",
-)
 LONGEST = (
     "airflow",
     "tests/snowflake/test_refresh_on_snowflake.py",
@@ -53,13 +46,12 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what starts an Airflow; of the processes of `make test`, each begins with the longest."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts an Airflow; begin with the longest, a group at a time."""
     for item in items:
         if item.nodeid.startswith(WITH_AIRFLOW):
             item.add_marker("airflow")
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: place_in(LONGEST, group_of(item.nodeid)))
+    items.sort(key=lambda item: place_in(LONGEST, group_of(item.nodeid)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -73,16 +65,6 @@ class GroupScheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
-
-
-def group_of(nodeid: str) -> str:
-    """Return the group that a test belongs to: its file, or the files that share with it."""
-    file = nodeid.partition("::")[0]
-    if file.startswith("tests/end_to_end/") and file.endswith(SHARED_AIRFLOW):
-        return "airflow"
-    if file.startswith("tests/snowflake/") and not file.endswith(WITHOUT_THE_EMULATOR):
-        return "emulator"
-    return file
 
 
 def place_in(order: Sequence[str], group: str) -> int:

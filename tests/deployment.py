@@ -192,7 +192,7 @@ def deployed(
     :param by_the_clock: scheduled runs start when they are due.
     """
     # Small runs wait for the scheduler more than for their work, and no blip here takes minutes.
-    eager = {"AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1", "RUN_AGAIN_AFTER_MINUTES": "0"}
+    eager = {"AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25", "RUN_AGAIN_AFTER_MINUTES": "0"}
     airflow = LocalAirflow(settings, by_the_clock=by_the_clock, environment={**eager, **(environment or {})})
     try:
         with airflow:

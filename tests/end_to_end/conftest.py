@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,22 +13,31 @@ import pytest
 from include.customer_360.settings import Settings
 from local.sample import write_sample
 from tests.deployment import Deployment, deployed
+from tests.groups import group_of
 
 CUSTOMERS = 300
 LAST_DAY = datetime.date(2026, 3, 31)
+RUNNING = pytest.StashKey[ExitStack]()
 
 
-@pytest.fixture(scope="package")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the shared Airflow behind the last test of those that share it: an idle one takes a quarter of a core."""
+    if RUNNING in item.session.stash and (nextitem is None or group_of(nextitem.nodeid) != group_of(item.nodeid)):
+        item.session.stash[RUNNING].close()
+
+
+@pytest.fixture(scope="session")
+def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """The deployment, whose warehouse has only its sources."""
     folder = tmp_path_factory.mktemp("deployment")
     settings = Settings(warehouse_file=folder / "warehouse.duckdb", export_root=str(folder / "exports"), _env_file=None)
     write_sample(settings.warehouse_file, customers=CUSTOMERS, months=9, seed=42, as_of_date=LAST_DAY)
-    with deployed(settings) as deployment:
-        yield deployment
+    with ExitStack() as running:
+        request.session.stash[RUNNING] = running
+        yield running.enter_context(deployed(settings))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def first_run(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A first run, for 2026-03-30, which is expected to succeed: its id, and a folder with all that it left."""
     run_id, state = deployment.run(as_of_date="2026-03-30")

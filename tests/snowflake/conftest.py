@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -148,20 +147,10 @@ def listens(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def on_snowflake(account: SnowflakeAccount, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnowflakeDeployment]:
-    """An Airflow on Snowflake: the warehouse is the only setting that differs from `on_duckdb`."""
+    """An Airflow on Snowflake."""
     settings = Settings(warehouse="snowflake", export_root=str(tmp_path_factory.mktemp("exports")), _env_file=None)
     with deployed(settings, account.environment, SnowflakeDeployment) as deployment:
         deployment.account = account
-        yield deployment
-
-
-@pytest.fixture(scope="module")
-def on_duckdb(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """An Airflow on a DuckDB file with the same sources."""
-    folder = tmp_path_factory.mktemp("duckdb")
-    shutil.copyfile(sources, folder / "warehouse.duckdb")
-    settings = Settings(warehouse_file=folder / "warehouse.duckdb", export_root=str(folder / "exports"), _env_file=None)
-    with deployed(settings) as deployment:
         yield deployment
 
 

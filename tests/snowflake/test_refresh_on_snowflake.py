@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from include.customer_360.catalog import load_catalog
-from tests.deployment import Deployment
+from include.customer_360.settings import Settings
+from tests.deployment import Deployment, deployed
 from tests.snowflake.account import EmulatedAccount
 from tests.snowflake.conftest import CUSTOMERS, SnowflakeDeployment
 
@@ -31,17 +33,21 @@ def green(on_snowflake: SnowflakeDeployment) -> str:
 
 
 @pytest.fixture(scope="module")
-def green_on_duckdb(on_duckdb: Deployment, green: str) -> str:
-    """The same on DuckDB."""
-    run_id, state = on_duckdb.run(as_of_date=AS_OF_DATE)
-    assert state == "success", on_duckdb.failures(run_id)
-    on_duckdb.wait_for_export(1)
-    return run_id
+def on_duckdb(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """The same on DuckDB, on the same sources, as an Airflow that has ended left it: only the warehouse differs."""
+    folder = tmp_path_factory.mktemp("duckdb")
+    shutil.copyfile(sources, folder / "warehouse.duckdb")
+    settings = Settings(warehouse_file=folder / "warehouse.duckdb", export_root=str(folder / "exports"), _env_file=None)
+    with deployed(settings) as deployment:
+        run_id, state = deployment.run(as_of_date=AS_OF_DATE)
+        assert state == "success", deployment.failures(run_id)
+        deployment.wait_for_export(1)
+    return deployment
 
 
 @pytest.mark.parametrize("mart", [*MARTS, "customer_360_history"])
 def test_both_warehouses_hold_the_same_rows(
-    on_snowflake: SnowflakeDeployment, on_duckdb: Deployment, green_on_duckdb: str, mart: str
+    on_duckdb: Deployment, on_snowflake: SnowflakeDeployment, green: str, mart: str
 ) -> None:
     described = on_duckdb.query(f"describe marts.{mart}")
     columns = [name for name, *_ in described]
@@ -90,7 +96,7 @@ def test_only_the_last_stored_digit_may_differ_and_only_on_a_real_account(
 
 
 def test_both_warehouses_give_the_same_audiences(
-    on_snowflake: SnowflakeDeployment, on_duckdb: Deployment, green_on_duckdb: str
+    on_duckdb: Deployment, on_snowflake: SnowflakeDeployment, green: str
 ) -> None:
     audiences = on_snowflake.audiences()
     assert set(audiences) == {f"{campaign}/as_of_date={AS_OF_DATE}/audience.csv" for campaign in CAMPAIGNS}

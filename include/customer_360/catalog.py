@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -56,6 +56,7 @@ _WRITTEN = {
     "boolean": "true or false",
     "date": "a day such as date '2026-03-31'",
 }
+_CONSENT = {"email": "marketing_opt_in", "ads": "ads_opt_in"}
 _AND = re.compile(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)")
 
 
@@ -118,6 +119,34 @@ class Mart(_Entry):
         return tuple(measure for measure in self.drift if measure != "row_count")
 
 
+class ApprovalLimits(_Entry):
+    """How far an audience may lie from the median of its campaign's earlier ones before a person is asked.
+
+    :param size_pct: the number of exported customers, in percent of that median.
+    :param entered_points: the share of entrants among them, in percentage points.
+    :param average_value_pct: their average lifetime value, in percent.
+    """
+
+    size_pct: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 50
+    entered_points: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 40
+    average_value_pct: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 50
+
+
+class Destination(_Entry):
+    """Where an audience goes, and in which form.
+
+    :param name: the task's label and, but for `csv`, the folder's name below that of the date.
+    :param format: `csv`, or what an ad platform takes: hashed addresses.
+    :param place: any ObjectStoragePath; empty: the export root.
+    :param lifetime_days: after so many days the platform forgets a customer, who is then sent anew.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "csv"
+    format: Literal["csv", "google_customer_match", "meta_custom_audience"] = "csv"
+    place: str = ""
+    lifetime_days: Annotated[StrictInt, Field(ge=1)] | None = None
+
+
 class CampaignMeta(_Entry):
     """What an exposure says in `config.meta.campaign`; the columns are those of customer_360_profile.
 
@@ -125,8 +154,15 @@ class CampaignMeta(_Entry):
     :param eligibility: conditions that all hold, as a list or joined by `and`: a boolean column, or a column compared
         with a literal. Absent: the template include/sql/exports/<name>.sql says who is eligible.
     :param order: a column and asc or desc; decides who is within the limit.
-    :param limit: the largest number of customers.
-    :param columns: what is exported.
+    :param limit: the largest number of customers that are exported; who is held out comes beside it.
+    :param columns: what is exported, of the columns with `config.meta.exportable` in the profile's yml.
+    :param priority: of the campaigns that could have a customer on a day, the one with the lowest number has.
+    :param holdout_share: the part of the customers that is never exported, so that the others can be held against it.
+    :param holdout_salt: another one draws other customers.
+    :param cap_days: so many days after a customer entered any audience may this one be entered.
+    :param purpose: the consent that it takes: `email` (marketing_opt_in) or `ads` (ads_opt_in).
+    :param approval: how far the audience may move before a person is asked.
+    :param destinations: where it goes; without any, as csv under the export root.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -134,6 +170,13 @@ class CampaignMeta(_Entry):
     order: Annotated[str, Field(pattern=rf"^{_COLUMN} (asc|desc)$")]
     limit: Annotated[StrictInt, Field(ge=1)]
     columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("customer_id", "full_name", "email")
+    priority: Annotated[StrictInt, Field(ge=1)] = 100
+    holdout_share: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = 0.05
+    holdout_salt: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
+    cap_days: Annotated[StrictInt, Field(ge=0, le=365)] = 7
+    purpose: Literal["email", "ads"] = "email"
+    approval: ApprovalLimits = ApprovalLimits()
+    destinations: Annotated[tuple[Destination, ...], Field(min_length=1)] = (Destination(),)
 
     @field_validator("eligibility", mode="before")
     @classmethod
@@ -142,6 +185,14 @@ class CampaignMeta(_Entry):
             value = [value]
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return [condition.strip() for item in value for condition in _AND.split(item.strip())]
+        return value
+
+    @field_validator("destinations")
+    @classmethod
+    def _each_once(cls, value: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [destination.name for destination in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} is there twice: give each destination a name of its own")
         return value
 
     @field_validator("eligibility")
@@ -160,7 +211,7 @@ class Campaign(CampaignMeta):
     """One campaign; label, description and owner are the exposure's own.
 
     :param conditions: its eligibility as SQL over customer_360_profile.
-    :param template: the SQL of its audience, a path under include/sql.
+    :param template: the SQL that selects the customer_id of who is eligible, a path under include/sql.
     """
 
     label: str
@@ -174,6 +225,24 @@ class Campaign(CampaignMeta):
         """The order, complete: the same on every engine, and no two customers tie."""
         return f"{self.order} nulls last, customer_id"
 
+    def destination(self, name: str) -> Destination:
+        """Return the destination of this name."""
+        return next(destination for destination in self.destinations if destination.name == name)
+
+    def purpose_of(self, destination: Destination) -> str:
+        """Return the consent that a destination's file takes: an ad platform's is another than an e-mail's."""
+        return self.purpose if destination.format == "csv" else "ads"
+
+    @property
+    def consent_column(self) -> str:
+        """The column of customer_360_profile that says whether a customer agreed to the purpose."""
+        return _CONSENT[self.purpose]
+
+    @property
+    def holdout_threshold(self) -> str:
+        """Whoever's hash, the first eight hexadecimal digits of it, comes before this is held out."""
+        return f"{int(self.holdout_share * 2**32):08x}"
+
 
 @dataclass(frozen=True)
 class ProfileColumn:
@@ -181,10 +250,12 @@ class ProfileColumn:
 
     :param data_type: as in its contract.
     :param accepted: the values that its accepted_values test names; empty without one.
+    :param exportable: an audience may hold it.
     """
 
     data_type: str
     accepted: Sequence[str] = ()
+    exportable: bool = False
 
 
 @dataclass(frozen=True)
@@ -340,7 +411,7 @@ def _campaigns(manifest: Mapping[str, Any], templates: Path, problems: list[str]
             description=(exposure["description"] or "").strip(),
             owner=owner,
             conditions=tuple(_as_sql(condition, columns) for condition in settings.eligibility),
-            template=f"exports/{settings.name if own.is_file() else '_audience'}.sql",
+            template=f"exports/{settings.name if own.is_file() else '_eligible'}.sql",
         )
     return tuple(found[name] for name in sorted(found))
 
@@ -364,7 +435,10 @@ def _profile_columns(manifest: Mapping[str, Any]) -> dict[str, ProfileColumn]:
         if test.get("name") == "accepted_values" and node["attached_node"] == unique_id and not node["config"]["where"]:
             accepted[node["column_name"]] = [str(value) for value in test["kwargs"]["values"]]
     return {
-        name: ProfileColumn(column["data_type"], accepted.get(name, ())) for name, column in profile["columns"].items()
+        name: ProfileColumn(
+            column["data_type"], accepted.get(name, ()), column["config"].get("meta", {}).get("exportable", False)
+        )
+        for name, column in profile["columns"].items()
     }
 
 
@@ -388,6 +462,12 @@ def _wrong_in(settings: CampaignMeta, columns: Mapping[str, ProfileColumn], temp
     for column in settings.columns:
         if column not in columns:
             yield f"columns is {column!r}: {PROFILE} has no such column"
+        elif not columns[column].exportable:
+            yield (
+                f"columns is {column!r}: no audience may hold it. Those that it may are "
+                f"{', '.join(name for name, each in columns.items() if each.exportable)} "
+                f"(config.meta.exportable in {PROFILE}.yml)"
+            )
     if "customer_id" not in settings.columns:
         yield f"columns is {list(settings.columns)}: customer_id is missing"
 

@@ -13,6 +13,7 @@ import duckdb
 from airflow.providers.common.sql.operators.sql import BaseSQLOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from include.customer_360.as_of_date import parse_as_of_date
 from include.customer_360.connection import (
     CONN_ID,
     WarehouseFileUnusable,
@@ -163,6 +164,63 @@ class RunSchemaOperator(WarehouseOperator):
     def __init__(self, *, run_schema: str, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to WarehouseOperator
         super().__init__(**kwargs)
         self.run_schema = run_schema
+
+
+class PublishedMartsOperator(WarehouseOperator):
+    """Base of the operators that work on the published marts of one date.
+
+    :param as_of_date: YYYY-MM-DD, or empty for the date that is published (templated).
+    """
+
+    def requested_as_of_date(self) -> datetime.date | None:
+        """Return the date that is asked for; None without one.
+
+        :raises AirflowFailException: when it is none.
+        """
+        if not self.as_of_date:
+            return None
+        try:
+            return parse_as_of_date(self.as_of_date)
+        except ValueError as refused:
+            raise AirflowFailException(str(refused)) from None
+
+    def as_of_date_to_use(self, cursor: Any) -> datetime.date:  # noqa: ANN401 - DB-API
+        """Return the date that is published, which is the one asked for.
+
+        :raises AirflowSkipException: when the published marts are newer than as_of_date.
+        :raises AirflowFailException: when there are no published marts of as_of_date; a retry would not help.
+        """
+        requested = self.requested_as_of_date()
+        published = self.published_as_of_date(cursor)
+        if requested and published > requested:
+            raise AirflowSkipException(
+                f"The published marts are of {published}, newer than {requested}: nothing exported."
+            )
+        if requested and published < requested:
+            raise AirflowFailException(
+                f"The published marts are of {published}, older than {requested}: "
+                f"run customer_360_refresh for {requested}, which publishes it and starts this export."
+            )
+        return published
+
+    def published_as_of_date(self, cursor: Any) -> datetime.date:  # noqa: ANN401 - DB-API
+        """Return the date of the published marts.
+
+        :raises AirflowFailException: when there are none, or they are of several dates.
+        """
+        of_date = f" as of {self.as_of_date}" if self.as_of_date else ""
+        next_step = f"run customer_360_refresh{f' for {self.as_of_date}' if self.as_of_date else ''} first."
+        dates = published_as_of_dates(cursor)
+        if dates is None:
+            raise AirflowFailException(
+                f"an audience{of_date} needs {PROFILE}, which connection {self.conn_id!r} does not have: {next_step}"
+            )
+        if len(dates) != 1:
+            found = " and ".join(map(str, dates)) or "no customer"
+            raise AirflowFailException(
+                f"an audience{of_date} needs {PROFILE} of one date, but it holds {found}: {next_step}"
+            )
+        return dates[0]
 
 
 def sql_literal(text: str) -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param, PartitionedAssetTimetable
+from airflow.sdk import DAG, Param, PartitionedAssetTimetable, chain
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import load_catalog
 from include.customer_360.failures import keep_reason
+from include.customer_360.operators.audiences import DecideAudiencesOperator, ValidateAudiencesOperator
 from include.customer_360.operators.export import ExportAudienceOperator
-from include.customer_360.settings import SQL_TEMPLATES, load_settings
+from include.customer_360.operators.export_log import LogExportsOperator
+from include.customer_360.settings import POOL, TEMPLATE_FOLDERS, load_settings
 
 DOC = """
 ### campaign_exports
@@ -65,8 +67,13 @@ A killed task leaves hidden `.tmp` files beside the previous audience; the next 
 """
 
 settings = load_settings()
+campaigns = load_catalog().campaigns
 # What a task may take does not count the time it waits for a DuckDB file that another program has open.
 LOCK_WAIT = timedelta(seconds=settings.warehouse_lock_wait if settings.warehouse == "duckdb" else 0)
+# As the run asks for it; what is decided says it to those that come after it.
+REQUESTED = "{{ macros.customer_360.requested_as_of_date(dag_run, params) }}"
+DECIDED = "{{ ti.xcom_pull('decide_audiences')['as_of_date'] }}"
+ONLY = "{{ params.campaign or '' }}"
 
 with DAG(
     dag_id="campaign_exports",
@@ -76,7 +83,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     tags=["customer-360", "exports"],
-    template_searchpath=str(SQL_TEMPLATES),
+    template_searchpath=TEMPLATE_FOLDERS,
     params={
         "as_of_date": Param(
             None,
@@ -84,9 +91,23 @@ with DAG(
             format="date",
             title="As of date",
             description="The date whose published marts a manual run exports; empty: whichever is published.",
-        )
+        ),
+        "campaign": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *(campaign.name for campaign in campaigns)],
+            title="Campaign",
+            description="The one that is exported; empty: all. All are decided on in either case.",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description="Count who would come into which audience, write nothing, export nothing.",
+        ),
     },
     default_args={
+        "owner": "data-engineering",
         "retries": 2,
         "retry_delay": timedelta(minutes=2),
         "execution_timeout": timedelta(minutes=15) + LOCK_WAIT,
@@ -94,12 +115,29 @@ with DAG(
         "on_skipped_callback": keep_reason,
     },
 ):
-    for campaign in load_catalog().campaigns:
-        ExportAudienceOperator(
+    decide = DecideAudiencesOperator(
+        task_id="decide_audiences",
+        campaigns=campaigns,
+        as_of_date=REQUESTED,
+        only=ONLY,
+        dry_run="{{ params.dry_run }}",
+    )
+    validate = ValidateAudiencesOperator(task_id="validate_audiences", campaigns=campaigns, as_of_date=DECIDED)
+    log_exports = LogExportsOperator(
+        task_id="log_exports", campaigns=campaigns, as_of_date=REQUESTED, trigger_rule="all_done"
+    )
+    decide >> validate
+    for campaign in campaigns:
+        export = ExportAudienceOperator.partial(
             task_id=f"export_{campaign.name}",
             campaign=campaign,
             export_root=settings.export_root,
-            as_of_date="{{ macros.customer_360.requested_as_of_date(dag_run, params) }}",
+            as_of_date=DECIDED,
+            only=ONLY,
+            pool=POOL,
             owner=campaign.owner,
             doc_md=campaign.description,
-        )
+            map_index_template="{{ task.destination }}",
+        ).expand(destination=[destination.name for destination in campaign.destinations])
+        chain(validate, export, log_exports)
+    [decide, validate] >> log_exports

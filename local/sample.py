@@ -153,6 +153,17 @@ select
     500 * if(is_premium, 30 + draw(number, 'limit') % 71, 10 + draw(number, 'limit') % 41) as credit_limit,
     joined_on as account_open_date,
     draw(number, 'opt in') % 100 >= 8 as marketing_opt_in,
+    if(draw(number, 'ads opt in') % 100 < 10, null, draw(number, 'ads opt in') % 100 < 55) as ads_opt_in,
+    if(
+        draw(number, 'closes') % 100 = 0,
+        getvariable('as_of_date') - cast(draw(number, 'closed') % 90 as integer),
+        null
+    ) as account_closed_date,
+    if(
+        draw(number, 'dies') % 500 = 0,
+        getvariable('as_of_date') - cast(draw(number, 'died') % 90 as integer),
+        null
+    ) as deceased_date,
     joined_on + interval 2 hours + to_days(
         cast(draw(number, 'updated') % (getvariable('as_of_date') - joined_on) as integer)
     ) as updated_at,

@@ -14,8 +14,18 @@ create table if not exists {{ deployment }}.raw.customers (
     credit_limit decimal(18, 2),
     account_open_date date,
     marketing_opt_in boolean,
+    ads_opt_in boolean,
+    account_closed_date date,
+    deceased_date date,
     updated_at timestamp_ntz
 );
+
+-- Tables made before these columns were.
+alter table {{ deployment }}.raw.customers add column if not exists ads_opt_in boolean;
+
+alter table {{ deployment }}.raw.customers add column if not exists account_closed_date date;
+
+alter table {{ deployment }}.raw.customers add column if not exists deceased_date date;
 
 -- The amount as delivered: what is no number is kept here, and rejected with a reason later.
 create table if not exists {{ deployment }}.raw.transactions (

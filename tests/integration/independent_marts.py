@@ -294,7 +294,7 @@ def _profile(customer: Row, metrics: Row, as_of_date: date) -> Row:
     days_since = (as_of_date - last).days if last else None
     described = [
         "customer_key", "first_name", "last_name", "email", "age", "state", "city", "employment_status", "card_type",
-        "credit_limit", "account_open_date", "marketing_opt_in",
+        "credit_limit", "account_open_date", "marketing_opt_in", "ads_opt_in", "account_closed_date", "deceased_date",
     ]  # fmt: skip
     return metrics | {
         **{name: customer[name] for name in described},

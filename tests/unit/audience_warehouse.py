@@ -19,7 +19,7 @@ from include.customer_360.settings import TEMPLATE_FOLDERS
 
 AS_OF_DATE = "2026-03-31"
 PROFILE = json.loads(MANIFEST.read_text())["nodes"]["model.customer_analytics.customer_360_profile"]
-PROFILE_COLUMNS = {name: column["data_type"] for name, column in PROFILE["columns"].items()} | {"ads_opt_in":"boolean","account_closed_date":"date","deceased_date":"date"}
+PROFILE_COLUMNS = {name: column["data_type"] for name, column in PROFILE["columns"].items()}
 OPS_COLUMNS: Any = (
     Environment(loader=FileSystemLoader(TEMPLATE_FOLDERS)).get_template("publish/ops_columns.jinja").module
 ).columns

@@ -284,18 +284,31 @@ def test_a_campaign_that_cannot_have_the_customer_outranks_nobody(warehouse: Aud
 
 def test_the_limit_applies_last_and_to_the_exported_only(warehouse: AudienceWarehouse) -> None:
     premium = campaign(limit=2, holdout_share=0.5)
-    warehouse.publish(*(profile(f"C{number}", lifetime_value=100 - number) for number in range(1, 10)))
-    warehouse.suppress(customer_id="C1")
+    control, treated = in_groups(3)
+    in_order = [control[0], treated[0], control[1], treated[1], control[2], treated[2]]
+    warehouse.publish(
+        profile("C1", lifetime_value=100, marketing_opt_in=False),
+        *(profile(customer_id, lifetime_value=50 - place) for place, customer_id in enumerate(in_order)),
+    )
     warehouse.decide(premium)
-    groups = {f"C{number}": group_of(f"C{number}") for number in range(1, 10)}
-    wanted, exported = [], 0
-    for customer in (f"C{number}" for number in range(2, 10)):
-        status = "over_limit" if exported == 2 else {"treated": "exported", "control": "held_out"}[groups[customer]]
-        exported += status == "exported"
-        wanted.append((customer, status, groups[customer]))
-    assert warehouse.ends("customer_id, status, split_group")[1:] == wanted
-    assert {"exported", "held_out", "over_limit"} == {status for _, status, _ in wanted}
+    ends = {customer_id: end for customer_id, *end in warehouse.ends("customer_id, status, rank")}
+    assert [ends[customer_id] for customer_id in ("C1", *in_order)] == [
+        ["suppressed", None],
+        ["held_out", 1],
+        ["exported", 2],
+        ["held_out", 3],
+        ["exported", 4],
+        ["over_limit", 5],
+        ["over_limit", 6],
+    ]
     warehouse.validate(premium)
+
+
+def in_groups(number: int) -> tuple[list[str], list[str]]:
+    """Return so many customers of the control group, and so many of the treated."""
+    ids = [f"H{each:03}" for each in range(100)]
+    control = [customer_id for customer_id in ids if group_of(customer_id) == "control"]
+    return control[:number], [customer_id for customer_id in ids if customer_id not in control][:number]
 
 
 def group_of(customer_id: str, name: str = "premium", salt: str = "", share: float = 0.5) -> str:
@@ -305,8 +318,7 @@ def group_of(customer_id: str, name: str = "premium", salt: str = "", share: flo
 
 
 def test_a_held_out_customer_behind_the_last_exported_is_over_the_limit(warehouse: AudienceWarehouse) -> None:
-    control = next(f"C{number}" for number in range(100) if group_of(f"C{number}") == "control")
-    treated = next(f"C{number}" for number in range(100) if group_of(f"C{number}") == "treated")
+    [control], [treated] = in_groups(1)
     warehouse.publish(profile(treated, lifetime_value=2), profile(control, lifetime_value=1))
     warehouse.decide(campaign(holdout_share=0.5))
     assert dict(warehouse.ends("customer_id, status")) == {treated: "exported", control: "over_limit"}

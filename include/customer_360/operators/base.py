@@ -71,7 +71,9 @@ class WarehouseOperator(BaseSQLOperator):
         conn_id: str = CONN_ID,
         **kwargs: Any,  # noqa: ANN401 - passed on to BaseSQLOperator
     ) -> None:
-        super().__init__(conn_id=conn_id, pool=POOL, pool_slots=1 if self.reads_only else writer_slots(), **kwargs)
+        # Also over what a mapped task hands on, which names each of its arguments.
+        kwargs |= {"pool": POOL, "pool_slots": 1 if self.reads_only else writer_slots()}
+        super().__init__(conn_id=conn_id, **kwargs)
         self.as_of_date = as_of_date
         self.dag_run_id = dag_run_id
 

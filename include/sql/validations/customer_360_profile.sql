@@ -4,7 +4,7 @@
 {% set shared_columns = {
     'customers': [
         'customer_key', 'first_name', 'last_name', 'email', 'age', 'state', 'city', 'employment_status', 'card_type',
-        'credit_limit', 'account_open_date', 'marketing_opt_in',
+        'credit_limit', 'account_open_date', 'marketing_opt_in', 'ads_opt_in', 'account_closed_date', 'deceased_date',
     ],
     'ltv': [
         'lifetime_value', 'total_transactions', 'customer_age_days', 'avg_spend_per_day', 'first_transaction_date',

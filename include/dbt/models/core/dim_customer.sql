@@ -1,5 +1,6 @@
 {% set not_versioned = [
     'first_name', 'last_name', 'email', 'age', 'state', 'city', 'employment_status', 'account_open_date', 'marketing_opt_in',
+    'ads_opt_in', 'account_closed_date', 'deceased_date',
 ] %}
 
 with versions as (
@@ -88,6 +89,9 @@ final as (
         credit_limit,
         account_open_date,
         marketing_opt_in,
+        ads_opt_in,
+        account_closed_date,
+        deceased_date,
         valid_from,
         coalesce(next_valid_from, cast('9999-12-31' as date)) as valid_to,
         next_valid_from is null as is_current

@@ -54,7 +54,10 @@ final as (
         card_type,
         credit_limit,
         account_open_date,
-        marketing_opt_in
+        marketing_opt_in,
+        ads_opt_in,
+        account_closed_date,
+        deceased_date
     from as_of_version
 
 )

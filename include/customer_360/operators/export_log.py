@@ -1,0 +1,115 @@
+"""Records what a run of campaign_exports did, for people to query: ops.export_runs."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from include.customer_360.failures import WHY
+from include.customer_360.operators.audiences import STATUSES, AudienceOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.customer_360.catalog import Campaign
+
+COLUMNS = (
+    *("campaign", "destination", "as_of_date", "dag_run_id", "state", "reason", "eligible"),
+    *(*STATUSES, "entered", "left_audience", "file", "sha256", "started_at", "finished_at"),
+)
+"""The columns of ops.export_runs that are written here, in this order."""
+
+
+FAILED = ("failed", "upstream_failed")
+
+
+class LogExportsOperator(AudienceOperator):
+    """Write a row per campaign and destination to ops.export_runs, in place of those that the run left there before.
+
+    It takes out of the memberships who was suppressed while the files were written, so that they say who is in them.
+    A destination that failed has a row too, with its reason; one that the run did not ask for has none. It comes last,
+    whatever happened before it, and so fails with whatever failed: a run ends as its last task does.
+    Returns (XCom) the number of rows by state.
+
+    :param campaigns: those that are exported, each with its destinations.
+    """
+
+    def __init__(self, *, campaigns: Sequence[Campaign], **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(**kwargs)
+        self.campaigns = campaigns
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Record them.
+
+        :raises AirflowSkipException: when nothing was exported and nothing failed.
+        :raises AirflowFailException: when a task of the run failed.
+        """
+        ti = context["ti"]
+        states = ti.get_task_states(dag_id=self.dag_id, run_ids=[self.dag_run_id]).get(self.dag_run_id, {})
+        failed = sorted(task_id for task_id, state in states.items() if state in FAILED)
+        decided = ti.xcom_pull(task_ids="decide_audiences")
+        rows = []
+        if decided:
+            self.as_of_date = decided["as_of_date"]
+            rows = [row for campaign in self.campaigns for row in self._rows_of(campaign, decided, states, context)]
+        if rows:
+            self._write(rows)
+        if failed:
+            raise AirflowFailException(f"{', '.join(failed)} failed: see the log of each, then clear them.")
+        if not rows:
+            raise AirflowSkipException("Nothing was exported, and nothing failed: there is nothing to record.")
+        return dict(Counter(row[COLUMNS.index("state")] for row in rows))
+
+    def _write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        with self.warehouse_session() as (hook, cursor):
+            mark = hook.placeholder
+            cursor.execute("begin transaction")
+            cursor.execute(self.render_sql("audiences/after_decision.sql"))
+            cursor.execute(f"delete from ops.export_runs where dag_run_id = {mark}", (self.dag_run_id,))
+            cursor.executemany(
+                f"insert into ops.export_runs ({', '.join(COLUMNS)}) values ({', '.join([mark] * len(COLUMNS))})", rows
+            )
+            cursor.execute("commit")
+
+    def _rows_of(
+        self, campaign: Campaign, decided: Mapping[str, Any], states: Mapping[str, str], context: Context
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of one campaign, of what its tasks left as XCom."""
+        counts = decided["campaigns"][campaign.name]
+        for number, destination in enumerate(campaign.destinations):
+            task = {"task_ids": f"export_{campaign.name}", "map_indexes": number}
+            state = states.get(f"export_{campaign.name}_{number}")
+            if state not in ("success", "failed"):
+                continue
+            values: dict[str, Any] = {
+                "campaign": campaign.name,
+                "destination": destination.name,
+                "as_of_date": datetime.date.fromisoformat(self.as_of_date),
+                "dag_run_id": self.dag_run_id,
+                **{name: counts[name] for name in ("eligible", *STATUSES)},
+            }
+            if state == "success":
+                manifest = context["ti"].xcom_pull(**task)
+                files = manifest["files"]
+                values |= {
+                    "state": "exported",
+                    "exported": manifest["row_count"],
+                    "entered": files["entered.csv"]["row_count"],
+                    "left_audience": files["left.csv"]["row_count"],
+                    "file": manifest["path"],
+                    "sha256": manifest["sha256"],
+                    "started_at": datetime.datetime.fromisoformat(manifest["started_at"]),
+                    "finished_at": datetime.datetime.fromisoformat(manifest["finished_at"]),
+                }
+            else:
+                why = context["ti"].xcom_pull(**task, key=WHY) or {}
+                values |= {
+                    "state": "failed",
+                    "exported": 0,
+                    "reason": why.get("reason", "it was killed, or its worker was lost"),
+                }
+            yield tuple(values.get(column) for column in COLUMNS)

@@ -59,6 +59,7 @@ class AudienceWarehouse:
             connection.execute("create schema marts; create schema ops")
             for table, columns in OPS_COLUMNS.items():
                 self._create(connection, f"ops.{table}", columns)
+            self._create(connection, "marts.customer_360_history", PROFILE_COLUMNS)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(self.file))
@@ -73,6 +74,11 @@ class AudienceWarehouse:
         with self.connect() as connection:
             self._create(connection, "marts.customer_360_profile", PROFILE_COLUMNS)
             _insert(connection, "marts.customer_360_profile", profiles)
+
+    def keep(self, *profiles: dict[str, object]) -> None:
+        """Add profiles of earlier dates to history."""
+        with self.connect() as connection:
+            _insert(connection, "marts.customer_360_history", profiles)
 
     def suppress(self, **values: object) -> None:
         """Add a row to the suppression list, recorded an hour before the first decision, unless `values` say else."""

@@ -121,7 +121,7 @@ with DAG(
         campaigns=campaigns,
         as_of_date=REQUESTED,
         only=ONLY,
-        dry_run="{{ params.dry_run }}",
+        counts_only="{{ params.dry_run }}",
     )
     validate = ValidateAudiencesOperator(task_id="validate_audiences", campaigns=campaigns, as_of_date=DECIDED)
     log_exports = LogExportsOperator(

@@ -45,7 +45,8 @@ def what_moved(
 ) -> list[str]:
     """Decide for customers C1 to C<size>, and return what moved."""
     warehouse.publish(*(profile(f"C{number}", lifetime_value=value) for number in range(1, size + 1)))
-    return warehouse.decide(campaign(approval=limits))["campaigns"]["premium"]["moved"]
+    moved: list[str] = warehouse.decide(campaign(approval=limits))["campaigns"]["premium"]["moved"]
+    return moved
 
 
 def test_an_audience_like_those_before_it_has_not_moved(warehouse: AudienceWarehouse) -> None:

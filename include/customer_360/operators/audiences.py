@@ -83,10 +83,10 @@ class DecideAudiencesOperator(AudienceOperator):
 
     :param campaigns: all of them.
     :param only: the name of the campaign that the run is for; empty: all. All are decided on (templated).
-    :param dry_run: true: count, write nothing, and skip (templated).
+    :param counts_only: true: count, write nothing, and skip (templated).
     """
 
-    template_fields: Sequence[str] = (*AudienceOperator.template_fields, "only", "dry_run")
+    template_fields: Sequence[str] = (*AudienceOperator.template_fields, "only", "counts_only")
     sql_names: Sequence[str] = (*AudienceOperator.sql_names, "campaigns")
 
     def __init__(
@@ -94,13 +94,13 @@ class DecideAudiencesOperator(AudienceOperator):
         *,
         campaigns: Sequence[Campaign],
         only: str = "",
-        dry_run: str | bool = False,
+        counts_only: str | bool = False,
         **kwargs: Any,  # noqa: ANN401 - passed on to WarehouseOperator
     ) -> None:
         super().__init__(**kwargs)
         self.campaigns = campaigns
         self.only = only
-        self.dry_run = dry_run
+        self.counts_only = counts_only
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide.
@@ -115,7 +115,7 @@ class DecideAudiencesOperator(AudienceOperator):
             self._refuse_unusable_profiles(cursor)
             decision = self.render_sql("audiences/decision.sql", decided_at=self._first_decided_at(cursor, hook))
             self.log.info("The audiences of %s:\n%s", as_of_date, decision)
-            if str(self.dry_run).lower() == "true":
+            if str(self.counts_only).lower() == "true":
                 counts = self._counts(cursor, f"({decision})")
                 context["ti"].xcom_push(key="return_value", value=counts)
                 raise AirflowSkipException(f"A dry run, nothing is written or exported. {shown(counts, self.only)}")

@@ -31,8 +31,8 @@ FAILED = ("failed", "upstream_failed")
 class LogExportsOperator(AudienceOperator):
     """Write a row per campaign and destination to ops.export_runs, in place of those that the run left there before.
 
-    It takes out of the memberships who was suppressed while the files were written, so that they say who is in them, and
-    everybody of an audience that was not approved. A destination that failed, or that was not approved, has a row too,
+    It takes out of the memberships who was suppressed while the files were written, so that they say who is in them,
+    and everybody of an audience that was not approved. A destination that failed, or was not approved, has a row too,
     with its reason; one that the run did not ask for has none. It comes last,
     whatever happened before it, and so fails with whatever failed: a run ends as its last task does.
     Returns (XCom) the number of rows by state.
@@ -111,7 +111,7 @@ class LogExportsOperator(AudienceOperator):
         """Yield the rows of one campaign, of what its tasks left as XCom."""
         counts = decided["campaigns"][campaign.name]
         for number, destination in enumerate(campaign.destinations):
-            task = {"task_ids": f"export_{campaign.name}", "map_indexes": number}
+            task: dict[str, Any] = {"task_ids": f"export_{campaign.name}", "map_indexes": number}
             state = states.get(f"export_{campaign.name}_{number}")
             if state not in ("success", "failed") and not rejected:
                 continue

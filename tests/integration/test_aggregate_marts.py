@@ -113,6 +113,7 @@ def test_every_segment_recency_and_trend_occurs(expected: dict[str, Rows]) -> No
     assert {row["spending_consistency"] for row in profiles} == {"Consistent", "Moderate", "Variable", None}
     assert len({row["mom_trend_category"] for row in expected["metric_mom_spend_change"].values()}) == 6
 
+
 # Besides the guide's columns: what decides whether a customer may be written to.
 WHOM_AN_AUDIENCE_MAY_HOLD = {"ads_opt_in", "account_closed_date", "deceased_date"}
 

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskAwaitingInput
+from airflow.sdk.exceptions import DownstreamTasksSkipped, TaskAwaitingInput
 
 from include.customer_360.catalog import ApprovalLimits
 from include.customer_360.operators.approval import ApproveAudienceOperator
@@ -172,3 +173,21 @@ def test_the_deadline_is_the_campaigns() -> None:
         )
     assert operator.response_timeout == datetime.timedelta(hours=2.5)
     assert ApproveAudienceOperator.REJECT in operator.options
+
+
+def test_a_rejection_is_kept_for_the_log_and_skips_the_exports() -> None:
+    with DAG("approvals", schedule=None):
+        operator = ApproveAudienceOperator(task_id="approve_premium", campaign=PREMIUM)
+        operator >> EmptyOperator(task_id="export_premium")
+    kept: dict[str, Any] = {}
+    ti = SimpleNamespace(map_index=-1, xcom_push=lambda key, value: kept.update({key: value}))
+    event = {
+        "chosen_options": ["Reject"],
+        "params_input": {},
+        "responded_at": datetime.datetime(2026, 4, 1, 9, tzinfo=datetime.UTC),
+        "responded_by_user": {"id": "1", "name": "ada"},
+    }
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        operator.execute_complete({"ti": ti, "task": operator}, event)  # type: ignore[typeddict-item]
+    assert skipped.value.tasks == ["export_premium"]
+    assert kept["return_value"] == {"chosen_options": ["Reject"], "responded_by_user": {"id": "1", "name": "ada"}}

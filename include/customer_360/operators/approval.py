@@ -54,6 +54,12 @@ class ApproveAudienceOperator(ApprovalOperator):
         self.log.info("%s", self.body)
         return super().execute(context)
 
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:  # noqa: ANN401 - as in HITLOperator
+        """Go on after the answer, which is kept first: Airflow's own keeps none of a rejection."""
+        answer = {name: event.get(name) for name in ("chosen_options", "responded_by_user")}
+        context["ti"].xcom_push(key="return_value", value=answer)
+        return super().execute_complete(context, event)
+
 
 def question(campaign: Campaign, as_of_date: str, decided: Mapping[str, Any]) -> str:
     """Return what a person is asked about an audience, in Markdown: what moved, and the counts."""

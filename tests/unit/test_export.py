@@ -599,12 +599,12 @@ def test_the_task_returns_path_manifest_and_times(decide: Callable[..., None], e
 def test_the_log_has_campaign_date_and_customers_as_a_table_and_nothing_of_a_person(
     decide: Callable[..., None], export_root: Path
 ) -> None:
-    decide(*(profile(f"C{number}") for number in range(1200)))
+    decide(*(profile(f"C{number}") for number in range(1000)))
     lines, result = logged(export_root, "info")
     assert lines[-1] == (
         f"{folder_of(export_root)}/audience.csv\n"
         "campaign  as_of_date  customers  entered  left\n"
-        "premium   2026-03-31  1,200      1,200    0"
+        "premium   2026-03-31  1,000      1,000    0"
     )
     assert not re.search("@example.com|Ada Byron", "\n".join(lines) + json.dumps(result))
 

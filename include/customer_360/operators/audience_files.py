@@ -8,12 +8,13 @@ import json
 import os
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import duckdb
 
@@ -121,35 +122,39 @@ class Batch:
     masked: bool = False
 
 
-class Form(Protocol):
+class Form(ABC):
     """A format of files.
 
-    `columns` are read from the warehouse and `titles` are the header. `batches` yields what a statement finds:
-    `statement` takes what it selects, of the columns and of `enters`, and gives the SQL.
+    :param columns: what is read of the warehouse.
+    :param titles: the header.
     """
 
-    columns: Sequence[str]
-    titles: Sequence[str]
+    def __init__(self, columns: Sequence[str], titles: Sequence[str]) -> None:
+        self.columns = columns
+        self.titles = titles
 
-    def left(self, cursor: Any, statement: Callable[[str], str]) -> Iterator[Batch]:  # noqa: ANN401 - DB-API
+    @abstractmethod
+    def batches(self, cursor: Any, statement: Callable[[str], str]) -> Generator[Batch]:  # noqa: ANN401 - DB-API
+        """Yield the audience, in its order.
+
+        :param statement: takes what is selected, of the columns and of `enters`, and gives the SQL.
+        """
+
+    def left(self, cursor: Any, statement: Callable[[str], str]) -> Generator[Batch]:  # noqa: ANN401 - DB-API
         """Yield who leaves; not before all of the audience was taken from `batches`."""
-        ...
-
-    def batches(self, cursor: Any, statement: Callable[[str], str]) -> Iterator[Batch]:  # noqa: ANN401 - DB-API
-        """Yield the audience, in its order."""
-        ...
+        return self.batches(cursor, statement)
 
 
-class Csv:
+class Csv(Form):
     """Lines of CSV. DuckDB writes them itself, but for those with a cell that is not plain; else Python does.
 
     :param columns: of the profile; the header has their names.
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
-        self.columns = self.titles = tuple(columns)
+        super().__init__(columns, columns)
 
-    def batches(self, cursor: Any, statement: Callable[[str], str]) -> Iterator[Batch]:  # noqa: ANN401 - DB-API
+    def batches(self, cursor: Any, statement: Callable[[str], str]) -> Generator[Batch]:  # noqa: ANN401 - DB-API
         """Yield the audience, in its order."""
         rows = statement(", ".join([*self.columns, "enters"]))
         if isinstance(cursor, duckdb.DuckDBPyConnection):
@@ -159,11 +164,9 @@ class Csv:
                 return
         yield from batches_of_rows(cursor, rows, csv_line)
 
-    left = batches
-
     def _from_duckdb(
         self, connection: duckdb.DuckDBPyConnection, statement: Callable[[str], str], types: Sequence[str]
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -175,20 +178,22 @@ class Csv:
             f"concat({separated}, chr(10)) as line, enters, "
             f"case when not ({' and '.join(plain) or 'true'}) then [{', '.join(cells)}] end as cells"
         )
-        for batch in connection.sql(statement(selected)).to_arrow_reader(BATCH_ROWS):
-            lines, enters, odd = batch.columns
-            if odd.null_count < len(odd):
-                written = [
-                    ",".join(
-                        _quoted(text_of(cell)) if is_text else cell for cell, is_text in zip(row, texts, strict=True)
-                    )
-                    + "\n"
-                    for row in odd.drop_null().to_pylist()
-                ]
-                lines = pc.replace_with_mask(lines, odd.is_valid(), pa.array(written, lines.type))
-            entered = lines.filter(enters)
-            content = _content_of(lines)
-            yield Batch(content, len(lines), _content_of(entered), len(entered), MASKED.encode() in bytes(content))
+        # As a relation: what `execute` gives would be in memory whole.
+        with connection.sql(statement(selected)).to_arrow_reader(BATCH_ROWS) as found:
+            for batch in found:
+                lines, enters, odd = batch.columns
+                if odd.null_count < len(odd):
+                    written = [_line_of_cells(row, texts) for row in odd.drop_null().to_pylist()]
+                    lines = pc.replace_with_mask(lines, odd.is_valid(), pa.array(written, lines.type))
+                entered = lines.filter(enters)
+                content = _content_of(lines)
+                yield Batch(content, len(lines), _content_of(entered), len(entered), MASKED.encode() in bytes(content))
+
+
+def _line_of_cells(cells: Sequence[str], texts: Sequence[bool]) -> str:
+    """Return a line of CSV of what DuckDB gave as text; `texts` says which cells were text before."""
+    written = [_quoted(text_of(cell)) if is_text else cell for cell, is_text in zip(cells, texts, strict=True)]
+    return f"{','.join(written)}\n"
 
 
 def _is_plain(column: str) -> str:
@@ -207,7 +212,7 @@ def _content_of(lines: Any) -> memoryview:  # noqa: ANN401 - pyarrow.StringArray
     return memoryview(content)[places[lines.offset] : places[lines.offset + len(lines)]]
 
 
-class Upload:
+class Upload(Form):
     """What an ad platform takes: one column, the SHA-256 (hexadecimal, lower case) of each normalised address.
 
     An address is written once, an empty one never. Who leaves under an address that the audience holds, as another
@@ -217,24 +222,22 @@ class Upload:
     :param normalise: gives the address as the platform hashes it.
     """
 
-    columns = (ADDRESS,)
-
     def __init__(self, title: str, normalise: Callable[[str], str]) -> None:
-        self.titles = (title,)
+        super().__init__((ADDRESS,), (title,))
         self.normalise = normalise
         self._held: set[bytes] = set()
 
-    def batches(self, cursor: Any, statement: Callable[[str], str]) -> Iterator[Batch]:  # noqa: ANN401 - DB-API
+    def batches(self, cursor: Any, statement: Callable[[str], str]) -> Generator[Batch]:  # noqa: ANN401 - DB-API
         """Yield the audience, in its order."""
         self._held = set()
-        yield from self._hashed(cursor, statement)
+        return self._hashed(cursor, statement)
 
-    def left(self, cursor: Any, statement: Callable[[str], str]) -> Iterator[Batch]:  # noqa: ANN401 - DB-API
+    def left(self, cursor: Any, statement: Callable[[str], str]) -> Generator[Batch]:  # noqa: ANN401 - DB-API
         """Yield who leaves; not before all of the audience was taken from `batches`."""
-        yield from self._hashed(cursor, statement)
+        return self._hashed(cursor, statement)
 
-    def _hashed(self, cursor: Any, statement: Callable[[str], str]) -> Iterator[Batch]:  # noqa: ANN401 - DB-API
-        yield from batches_of_rows(cursor, statement(f"{ADDRESS}, enters"), self._line)
+    def _hashed(self, cursor: Any, statement: Callable[[str], str]) -> Generator[Batch]:  # noqa: ANN401 - DB-API
+        return batches_of_rows(cursor, statement(f"{ADDRESS}, enters"), self._line)
 
     def _line(self, row: Sequence[Any]) -> str:
         [address] = row
@@ -258,7 +261,7 @@ def form_of(name: str, columns: Sequence[str]) -> Form:
     raise ValueError(f"{name!r} is no format of a destination: name csv, google_customer_match or meta_custom_audience")
 
 
-def batches_of_rows(cursor: Any, sql: str, line: Callable[[Sequence[Any]], str]) -> Iterator[Batch]:  # noqa: ANN401
+def batches_of_rows(cursor: Any, sql: str, line: Callable[[Sequence[Any]], str]) -> Generator[Batch]:  # noqa: ANN401
     """Yield what a statement finds, whose last column is `enters`; `line` gives a row as text, or nothing."""
     cursor.execute(sql)
     while rows := cursor.fetchmany(BATCH_ROWS):
@@ -281,6 +284,7 @@ class Outgoing:
     path: ObjectStoragePath
     file: BinaryIO
     rows: int = 0
+    masked: bool = False
     _sha256: Any = field(default_factory=hashlib.sha256)
 
     def write(self, content: bytes | memoryview, rows: int) -> None:
@@ -332,7 +336,7 @@ class Attempt:
 
     def _open(self, name: str) -> Outgoing:
         path = self.folder / f".{name}.{self._id}{TEMPORARY}"
-        outgoing = self.files[name] = Outgoing(path, path.open("wb"))
+        outgoing = self.files[name] = Outgoing(path, path.open("wb"))  # type: ignore[no-untyped-call]
         return outgoing
 
     def finish(self, manifest: Mapping[str, Any]) -> None:

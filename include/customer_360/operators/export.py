@@ -6,7 +6,7 @@ import datetime
 import errno
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, ObjectStoragePath
@@ -25,7 +25,9 @@ from include.customer_360.operators.audience_files import (
     LEFT,
     MANIFEST,
     Attempt,
+    Batch,
     Form,
+    Outgoing,
     form_of,
     make_folder,
     only_for_its_user,
@@ -216,17 +218,25 @@ class ExportAudienceOperator(AudienceOperator):
         self.log.info("Reading the audience as of %s:\n%s", self.as_of_date, audience(", ".join(form.columns)))
         with self._writing():
             everybody, entered, leaving = (attempt.begin(name, form.titles) for name in (AUDIENCE, ENTERED, LEFT))
-        for batch in form.batches(cursor, audience):
+        with closing(form.batches(cursor, audience)) as batches:
+            self._write_batches(batches, everybody, entered)
+        if everybody.masked:
+            self._refuse_masked(cursor, audience, form.columns)
+        with closing(form.left(cursor, left)) as batches:
+            self._write_batches(batches, leaving)
+        if leaving.masked:
+            self._refuse_masked(cursor, left, form.columns)
+
+    def _write_batches(self, batches: Iterator[Batch], everybody: Outgoing, entered: Outgoing | None = None) -> None:
+        """Write batches until one of them is masked, which the file then says."""
+        for batch in batches:
+            everybody.masked = batch.masked
             if batch.masked:
-                self._refuse_masked(cursor, audience, form.columns)
+                return
             with self._writing():
                 everybody.write(batch.lines, batch.rows)
-                entered.write(batch.entered, batch.entrants)
-        for batch in form.left(cursor, left):
-            if batch.masked:
-                self._refuse_masked(cursor, left, form.columns)
-            with self._writing():
-                leaving.write(batch.lines, batch.rows)
+                if entered:
+                    entered.write(batch.entered, batch.entrants)
 
     def _refuse_masked(self, cursor: Any, statement: Callable[[str], str], columns: Sequence[str]) -> None:  # noqa: ANN401
         """Raise AudienceRefused with how many values are masked, by column."""

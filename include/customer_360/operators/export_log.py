@@ -81,7 +81,7 @@ class LogExportsOperator(AudienceOperator):
         """Yield the rows of one campaign, of what its tasks left as XCom."""
         counts = decided["campaigns"][campaign.name]
         for number, destination in enumerate(campaign.destinations):
-            task = {"task_ids": f"export_{campaign.name}", "map_indexes": number}
+            task: dict[str, Any] = {"task_ids": f"export_{campaign.name}", "map_indexes": number}
             state = states.get(f"export_{campaign.name}_{number}")
             if state not in ("success", "failed"):
                 continue

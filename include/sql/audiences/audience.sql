@@ -1,5 +1,6 @@
-{#- The exported customers of one audience, in its order, with what its file holds and, last, whether each is to enter where the file
-    goes: who was not in the export before, `previous` (a date, or nothing), or is forgotten there by now. -#}
+{#- The exported customers of one audience, in its order. `selected` is of `columns`, which its file holds, and of `enters`: whether a
+    customer is to enter where the file goes, being none of the export before, `previous` (a date, or nothing), or forgotten there by
+    now. -#}
 {% import 'audiences/members.jinja' as members with context -%}
 {% set as_of = "cast('" ~ as_of_date ~ "' as date)" -%}
 {% set before = "cast('" ~ previous ~ "' as date)" if previous else "cast(null as date)" -%}
@@ -19,7 +20,10 @@ previous as (
 final as (
 
     select
-        exported.*,
+        {%- for column in columns %}
+        exported.{{ column }},
+        {%- endfor %}
+        exported.audience_rank,
         previous.customer_id is null
         {%- if destination.lifetime_days %}
         or floor(datediff('day', exported.entered_on, {{ as_of }}) / {{ destination.lifetime_days }})
@@ -31,10 +35,6 @@ final as (
 
 )
 
-select
-    {%- for column in columns %}
-    {{ column }},
-    {%- endfor %}
-    enters
+select {{ selected }}
 from final
 order by audience_rank

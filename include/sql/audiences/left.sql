@@ -1,5 +1,6 @@
-{#- Who was in the export before and is in this one no more, to be removed where the file went. Of this date those too who were
-    taken out after it had been exported once. -#}
+{#- Who was in the export before, `previous` (a date, or nothing), and is in this one no more, to be removed where the file went. Of this
+    date too whoever was chosen and taken out since, whether it was exported meanwhile or not: so it is the same each time. Of who was
+    chosen then and is in no mart any more, the id alone. `selected` is of `columns` and of `enters`, as in audience.sql. -#}
 {% import 'audiences/members.jinja' as members with context -%}
 {% set as_of = "cast('" ~ as_of_date ~ "' as date)" -%}
 {% set before = "cast('" ~ previous ~ "' as date)" if previous else "cast(null as date)" -%}
@@ -11,8 +12,8 @@ were_there as (
     select customer_id
     from memberships
     where
-        (as_of_date = {{ before }}{{ " or as_of_date = " ~ as_of if exported_before }})
-        and (status = 'exported' or reason = 'after decision')
+        as_of_date in ({{ before }}, {{ as_of }})
+        and (status = 'exported' or (reason = 'after decision' and split_group = 'treated'))
     group by customer_id
 
 ),
@@ -20,17 +21,17 @@ were_there as (
 final as (
 
     select
+        {%- for column in columns %}
+        {{ 'were_there' if column == 'customer_id' else 'profiles' }}.{{ column }},
+        {%- endfor %}
         were_there.customer_id as id_of_member,
-        profiles.*
+        false as enters
     from were_there
     left join profiles on were_there.customer_id = profiles.customer_id
     where were_there.customer_id not in (select exported.customer_id from exported)
 
 )
 
-select
-    {%- for column in columns %}
-    {{ 'id_of_member as customer_id' if column == 'customer_id' else column }}{{ ',' if not loop.last }}
-    {%- endfor %}
+select {{ selected }}
 from final
 order by id_of_member

@@ -138,7 +138,8 @@ class DecideAudiencesOperator(AudienceOperator):
         return (first or datetime.datetime.now(datetime.UTC).replace(tzinfo=None)).isoformat(sep=" ")
 
     def _refuse_unusable_profiles(self, cursor: Any) -> None:  # noqa: ANN401 - DB-API
-        missing = [name for name in NEEDED if name not in columns_in(cursor, "marts")["customer_360_profile"]]
+        published = columns_in(cursor, "marts")["customer_360_profile"]
+        missing = [name for name in NEEDED if name not in published]
         if missing:
             raise AirflowFailException(
                 f"{PROFILE} lacks {', '.join(missing)}, which say whom an audience may hold: it was published by an "

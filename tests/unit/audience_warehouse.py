@@ -24,9 +24,7 @@ OPS_COLUMNS: Any = (
     Environment(loader=FileSystemLoader(TEMPLATE_FOLDERS)).get_template("publish/ops_columns.jinja").module
 ).columns
 # Nobody is held out, so that who is in an audience does not hang on a hash.
-CAMPAIGNS = {
-    campaign.name: campaign.model_copy(update={"holdout_share": 0.0}) for campaign in load_catalog().campaigns
-}
+CAMPAIGNS = {campaign.name: campaign.model_copy(update={"holdout_share": 0.0}) for campaign in load_catalog().campaigns}
 
 
 def campaign(name: str = "premium", **values: object) -> Campaign:

@@ -477,9 +477,7 @@ def test_a_right_decision_passes_every_check(decided: AudienceWarehouse) -> None
     assert decided.validate(*OF_FAULTS) == {"passed": len(FAULTS), "warned": 0, "failed": 0}
 
 
-@pytest.mark.parametrize(
-    ("check", "fault"), [(check, fault) for check, faults in FAULTS.items() for fault in faults]
-)
+@pytest.mark.parametrize(("check", "fault"), [(check, fault) for check, faults in FAULTS.items() for fault in faults])
 def test_a_planted_fault_is_named_by_its_check(decided: AudienceWarehouse, check: str, fault: str) -> None:
     with duckdb.connect(str(decided.file)) as connection:
         connection.execute(fault.replace("{}", "ops.audience_memberships"))

@@ -1001,25 +1001,29 @@ def test_the_root_may_be_a_bucket(decide: Callable[..., None], bucket: fsspec.Ab
 
 @pytest.fixture
 def s3() -> Iterator[S3Server]:
-    """S3 on loopback, behind the Airflow connection `loopback` as the provider attaches one."""
+    """S3 on loopback, behind an Airflow connection of its own, as the provider attaches one."""
     with s3_server() as server:
         storage = s3fs.S3FileSystem(
             key="key", secret="secret", endpoint_url=server.url, skip_instance_cache=True, default_block_size=5 * 2**20
         )
-        attach("s3", conn_id="loopback", fs=storage)
+        attach("s3", conn_id=f"loopback_{server.server_port}", fs=storage)
         yield server
 
 
-S3_ROOT, S3_FOLDER = "s3://loopback@bucket/audiences", "bucket/audiences/premium/as_of_date=2026-03-31"
+S3_FOLDER = "bucket/audiences/premium/as_of_date=2026-03-31"
+
+
+def root_on(s3: S3Server) -> str:
+    return f"s3://loopback_{s3.server_port}@bucket/audiences"
 
 
 def test_on_s3_the_manifest_comes_last_and_a_second_export_replaces_all(
     decide: Callable[..., None], s3: S3Server
 ) -> None:
     decide(profile("C1"))
-    export(S3_ROOT, run_id="run_1")
+    export(root_on(s3), run_id="run_1")
     decide(profile("C2"))
-    export(S3_ROOT, run_id="run_2")
+    export(root_on(s3), run_id="run_2")
     assert sorted(s3.objects) == [f"{S3_FOLDER}/{name}" for name in FILES]
     manifest = json.loads(s3.objects[f"{S3_FOLDER}/manifest.json"])
     assert manifest["dag_run_id"] == "run_2"
@@ -1031,7 +1035,7 @@ def test_on_s3_the_manifest_comes_last_and_a_second_export_replaces_all(
 
 def test_a_large_file_goes_to_s3_in_parts(s3: S3Server) -> None:
     line = b"x" * (2**20 - 1) + b"\n"
-    with Attempt(ObjectStoragePath(f"{S3_ROOT}/large")) as attempt:
+    with Attempt(ObjectStoragePath(f"{root_on(s3)}/large")) as attempt:
         outgoing = attempt.begin("audience.csv", ["a"])
         for _ in range(12):
             outgoing.write(line, 1)
@@ -1046,11 +1050,11 @@ def test_s3_that_fails_at_any_write_never_shows_a_manifest_without_its_files(
 ) -> None:
     decide(profile("C1"))
     s3.failing = writes
-    with pytest.raises(AirflowException, match=f"'premium' cannot be written under the export root '{S3_ROOT}'"):
-        export(S3_ROOT)
+    with pytest.raises(AirflowException, match=f"'premium' cannot be written under the export root '{root_on(s3)}'"):
+        export(root_on(s3))
     assert f"{S3_FOLDER}/manifest.json" not in s3.objects
     s3.failing = None
-    export(S3_ROOT)
+    export(root_on(s3))
     assert sorted(s3.objects) == [f"{S3_FOLDER}/{name}" for name in FILES]
 
 

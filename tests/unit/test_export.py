@@ -22,6 +22,7 @@ from typing import Any
 
 import fsspec
 import pytest
+import s3fs
 import structlog
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
@@ -37,6 +38,7 @@ from include.customer_360.settings import PROJECT_ROOT, Settings
 from local.sample import needs_sample
 from local.sources import WarehouseError
 from tests.unit.audience_warehouse import AS_OF_DATE, CAMPAIGNS, AudienceWarehouse, campaign, profile, rendered
+from tests.unit.s3_server import S3Server, s3_server
 
 PREMIUM = campaign(columns=("customer_id", "full_name", "email", "lifetime_value", "spend_change_pct"))
 HEADER = "customer_id,full_name,email,lifetime_value,spend_change_pct\n"
@@ -997,6 +999,65 @@ def test_the_root_may_be_a_bucket(decide: Callable[..., None], bucket: fsspec.Ab
     assert json.loads(bucket.cat(f"{folder}/manifest.json"))["sha256"] == hashlib.sha256(content).hexdigest()
 
 
+@pytest.fixture
+def s3() -> Iterator[S3Server]:
+    """S3 on loopback, behind an Airflow connection of its own, as the provider attaches one."""
+    with s3_server() as server:
+        storage = s3fs.S3FileSystem(
+            key="key", secret="secret", endpoint_url=server.url, skip_instance_cache=True, default_block_size=5 * 2**20
+        )
+        attach("s3", conn_id=f"loopback_{server.server_port}", fs=storage)
+        yield server
+
+
+S3_FOLDER = "bucket/audiences/premium/as_of_date=2026-03-31"
+
+
+def root_on(s3: S3Server) -> str:
+    return f"s3://loopback_{s3.server_port}@bucket/audiences"
+
+
+def test_on_s3_the_manifest_comes_last_and_a_second_export_replaces_all(
+    decide: Callable[..., None], s3: S3Server
+) -> None:
+    decide(profile("C1"))
+    export(root_on(s3), run_id="run_1")
+    decide(profile("C2"))
+    export(root_on(s3), run_id="run_2")
+    assert sorted(s3.objects) == [f"{S3_FOLDER}/{name}" for name in FILES]
+    manifest = json.loads(s3.objects[f"{S3_FOLDER}/manifest.json"])
+    assert manifest["dag_run_id"] == "run_2"
+    for name, described in manifest["files"].items():
+        assert described["sha256"] == hashlib.sha256(s3.objects[f"{S3_FOLDER}/{name}"]).hexdigest()
+    moved = [key for method, key, _ in s3.requests if method == "PUT" and not key.endswith(".tmp")]
+    assert [key.rpartition("/")[2] for key in moved] == FILES * 2
+
+
+def test_a_large_file_goes_to_s3_in_parts(s3: S3Server) -> None:
+    line = b"x" * (2**20 - 1) + b"\n"
+    with Attempt(ObjectStoragePath(f"{root_on(s3)}/large")) as attempt:
+        outgoing = attempt.begin("audience.csv", ["a"])
+        for _ in range(12):
+            outgoing.write(line, 1)
+        attempt.finish({})
+    assert s3.objects["bucket/audiences/large/audience.csv"] == b"a\n" + line * 12
+    assert sum("partNumber" in asked for _, _, asked in s3.requests) == 3
+
+
+@pytest.mark.parametrize("writes", range(8))
+def test_s3_that_fails_at_any_write_never_shows_a_manifest_without_its_files(
+    decide: Callable[..., None], s3: S3Server, writes: int
+) -> None:
+    decide(profile("C1"))
+    s3.failing = writes
+    with pytest.raises(AirflowException, match=f"'premium' cannot be written under the export root '{root_on(s3)}'"):
+        export(root_on(s3))
+    assert f"{S3_FOLDER}/manifest.json" not in s3.objects
+    s3.failing = None
+    export(root_on(s3))
+    assert sorted(s3.objects) == [f"{S3_FOLDER}/{name}" for name in FILES]
+
+
 def test_a_place_that_fails_for_a_while_gets_the_same_decision_with_the_next_try(
     decide: Callable[..., None],
     warehouse: AudienceWarehouse,
@@ -1083,7 +1144,7 @@ def test_a_root_that_cannot_be_written_ends_the_run_at_once_with_the_reason(tmp_
     ("export_root", "reason"),
     [
         ("nowhere://audiences", "Unsupported filesystem: 'nowhere'"),
-        ("s3://bucket/audiences", "Install s3fs"),
+        ("gs://bucket/audiences", "[Ii]nstall gcsfs"),
         ("/proc/exports", "No such file|Permission|not permitted"),
     ],
     ids=["unknown scheme", "missing provider", "forbidden"],

@@ -21,8 +21,8 @@ from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLAT
 SCAFFOLD_FILES = Path(__file__).parent / "scaffold_files"
 LONGEST_NAME = 50
 TEMPLATE_REMARK = (
-    "{#- Fill in: what the exposure's eligibility cannot say. It selects the customer_id of who is eligible, and may use\n"
-    "    `campaign` (name, conditions) and `as_of_date`. -#}"
+    "{#- Fill in: what the exposure's eligibility cannot say. It selects the customer_id of who is eligible, and may\n"
+    "    use `campaign` (name, conditions) and `as_of_date`. -#}"
 )
 
 

@@ -117,6 +117,7 @@ class ExportAudienceOperator(AudienceOperator):
         form = form_of(destination.format, self.campaign.columns)
         with only_for_its_user():
             with self.warehouse_session() as (hook, cursor):
+                self._bound_memory(cursor)
                 published = self.as_of_date_to_use(cursor)
                 self.as_of_date = published.isoformat()
                 counts = self._decided(cursor, hook)
@@ -184,6 +185,15 @@ class ExportAudienceOperator(AudienceOperator):
             self.log.error("%s", unwritable)  # noqa: TRY400
             raise
 
+    def _bound_memory(self, cursor: Any) -> None:  # noqa: ANN401 - DB-API
+        """Have DuckDB take no more than MEMORY."""
+        if load_settings().warehouse == "duckdb":
+            limits = "parse_formatted_bytes(current_setting('memory_limit')), parse_formatted_bytes"
+            cursor.execute(f"select {limits}('{MEMORY}')")
+            [(limit, enough)] = cursor.fetchall()
+            if limit > enough:
+                cursor.execute(f"set memory_limit = '{MEMORY}'")
+
     def _decided(self, cursor: Any, hook: DbApiHook) -> dict[str, int]:  # noqa: ANN401 - DB-API
         """Return how many customers came to which status."""
         cursor.execute(
@@ -199,12 +209,6 @@ class ExportAudienceOperator(AudienceOperator):
 
         :raises AudienceRefused: when values are masked.
         """
-        if load_settings().warehouse == "duckdb":
-            cursor.execute(
-                f"select parse_formatted_bytes(current_setting('memory_limit')) > parse_formatted_bytes('{MEMORY}')"
-            )
-            if cursor.fetchone()[0]:
-                cursor.execute(f"set memory_limit = '{MEMORY}'")
         values = {
             "destination": self.campaign.destination(self.destination),
             "columns": form.columns,

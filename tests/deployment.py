@@ -156,7 +156,11 @@ class Deployment:
 
     def published(self) -> dict[str, list[tuple]]:
         """Return every row of every published mart, in order."""
-        marts = self.query("select table_name from information_schema.tables where table_schema = 'marts' order by 1")
+        # The views beside them are of the audiences, with the ids of runs.
+        marts = self.query(
+            "select table_name from information_schema.tables "
+            "where table_schema = 'marts' and table_type = 'BASE TABLE' order by 1"
+        )
         return {mart: self.query(f"select * from marts.{mart} order by all") for (mart,) in marts}
 
     def audiences(self) -> dict[str, bytes]:

@@ -35,6 +35,7 @@ final as (
 
 )
 
-select {{ selected }}
+select
+    {{ selected | default('*') }}
 from final
 order by audience_rank

@@ -33,6 +33,7 @@ final as (
 
 )
 
-select {{ selected }}
+select
+    {{ selected | default('*') }}
 from final
 order by customer_id

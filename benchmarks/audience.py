@@ -71,7 +71,7 @@ def operator_of(file: Path, export_root: Path) -> ExportAudienceOperator:
             export_root=str(export_root),
             as_of_date=AS_OF_DATE,
         )
-    operator.render_template_fields({"run_id": "benchmark"})  # type: ignore[typeddict-item]
+    operator.render_template_fields({"run_id": "benchmark"})
     return operator
 
 
@@ -105,13 +105,13 @@ def main() -> None:
         operator = operator_of(file, Path(folder))
         if what == "export":
             with measured():
-                exported = operator.execute({"dag_run": SimpleNamespace(run_id="benchmark")})  # type: ignore[typeddict-item]
+                exported = operator.execute({"dag_run": SimpleNamespace(run_id="benchmark")})
             assert exported["row_count"] == customers
             return
         destination = operator.campaign.destination("csv")
         values = {"destination": destination, "columns": COLUMNS, "previous": "", "selected": ", ".join(COLUMNS)}
         sql = operator.render_sql("audiences/audience.sql", **values)
-        spill = {"memory_limit": MEMORY, "temp_directory": f"{folder}/spill"}
+        spill: dict[str, Any] = {"memory_limit": MEMORY, "temp_directory": f"{folder}/spill"}
         with duckdb.connect(str(file), read_only=True, config=spill) as connection, measured():
             connection.execute(f"copy ({sql}) to '{folder}/audience.csv' (header)")
 

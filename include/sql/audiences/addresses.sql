@@ -1,5 +1,6 @@
-{#- Of the customers who are eligible for a campaign: how many there are, with an address, whether all have the same one (1; else 2), and
-    whether any could be written to (1; else 0). Of millions of addresses it looks at no more than it needs to. -#}
+{#- Of the customers who are eligible for a campaign: how many there are, with an address, whether all have the same
+    one (1; else 2), and whether any could be written to (1; else 0). Of millions of addresses it looks at no more
+    than it needs to. -#}
 {% import 'audiences/addresses.jinja' as addresses with context -%}
 with memberships as (
 

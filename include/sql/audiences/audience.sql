@@ -1,6 +1,6 @@
-{#- The exported customers of one audience, in its order. `selected` is of `columns`, which its file holds, and of `enters`: whether a
-    customer is to enter where the file goes, being none of the export before, `previous` (a date, or nothing), or forgotten there by
-    now. -#}
+{#- The exported customers of one audience, in its order. `selected` is of `columns`, which its file holds, and of
+    `enters`: whether a customer is to enter where the file goes, being none of the export before, `previous` (a
+    date, or nothing), or forgotten there by now. -#}
 {% import 'audiences/members.jinja' as members with context -%}
 {% set as_of = "cast('" ~ as_of_date ~ "' as date)" -%}
 {% set before = "cast('" ~ previous ~ "' as date)" if previous else "cast(null as date)" -%}
@@ -35,6 +35,7 @@ final as (
 
 )
 
-select {{ selected }}
+select
+    {{ selected | default('*') }}
 from final
 order by audience_rank

@@ -1,6 +1,7 @@
-{#- Who was in the export before, `previous` (a date, or nothing), and is in this one no more, to be removed where the file went. Of this
-    date too whoever was chosen and taken out since, whether it was exported meanwhile or not: so it is the same each time. Of who was
-    chosen then and is in no mart any more, the id alone. `selected` is of `columns` and of `enters`, as in audience.sql. -#}
+{#- Who was in the export before, `previous` (a date, or nothing), and is in this one no more, to be removed where
+    the file went. Of this date too whoever was chosen and taken out since, whether it was exported meanwhile or
+    not: so it is the same each time. Of who was chosen then and is in no mart any more, the id alone. `selected` is
+    of `columns` and of `enters`, as in audience.sql. -#}
 {% import 'audiences/members.jinja' as members with context -%}
 {% set as_of = "cast('" ~ as_of_date ~ "' as date)" -%}
 {% set before = "cast('" ~ previous ~ "' as date)" if previous else "cast(null as date)" -%}
@@ -21,10 +22,10 @@ were_there as (
 final as (
 
     select
-        {%- for column in columns %}
-        {{ 'were_there' if column == 'customer_id' else 'profiles' }}.{{ column }},
+        {%- for column in columns if column != 'customer_id' %}
+        profiles.{{ column }},
         {%- endfor %}
-        were_there.customer_id as id_of_member,
+        were_there.customer_id,
         false as enters
     from were_there
     left join profiles on were_there.customer_id = profiles.customer_id
@@ -32,6 +33,7 @@ final as (
 
 )
 
-select {{ selected }}
+select
+    {{ selected | default('*') }}
 from final
-order by id_of_member
+order by customer_id

@@ -1,4 +1,5 @@
-{#- Takes everybody out of an audience that a person did not let through: it went to nobody, and counts as no contact. -#}
+{#- Takes everybody out of an audience that a person did not let through: it went to nobody, and counts as no
+    contact. -#}
 update ops.audience_memberships
 set
     status = 'suppressed',

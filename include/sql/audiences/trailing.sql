@@ -1,5 +1,5 @@
-{#- What moved: the size of each campaign's audience of this date, the share of those who entered it, in percent, and the average
-    lifetime value, each beside its median over the campaign's audiences before, as far back as the var audience_trailing says. -#}
+{#- What moved: the size of each campaign's audience of this date, the share of those who entered it, in percent, and
+    the average lifetime value, each beside its median over the campaign's audiences before, as far back as the var audience_trailing says. -#}
 {% set as_of = "cast('" ~ as_of_date ~ "' as date)" -%}
 
 with memberships as (
@@ -76,7 +76,8 @@ audiences as (
         dates.campaign,
         dates.as_of_date,
         count(memberships.customer_id) as size,
-        100.0 * count(case when memberships.entered then 1 end) / nullif(count(memberships.customer_id), 0) as entered_pct,
+        100.0 * count(case when memberships.entered then 1 end)
+        / nullif(count(memberships.customer_id), 0) as entered_pct,
         avg(lifetime_values.lifetime_value) as average_value
     from dates
     left join memberships

@@ -5,7 +5,7 @@ select
     reason,
     count(*) as customers,
     sum(case when entered then 1 else 0 end) as entered
-from {{ memberships }} as memberships
+from {{ memberships }}
 where as_of_date = cast('{{ as_of_date }}' as date)
 group by
     campaign,

@@ -211,7 +211,7 @@ def executed(operator: WarehouseOperator, run: Run) -> list[str]:
     if isinstance(operator, ExportAudienceOperator):
         with tempfile.TemporaryDirectory(prefix="exports-") as folder:
             operator.export_root = folder
-            operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})  # type: ignore[typeddict-item]
+            operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})
         # As when nobody is eligible, and as when values are masked; here it is neither.
         operator._why_empty(cursor, {})
     elif isinstance(operator, LogExportsOperator):

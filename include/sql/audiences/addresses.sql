@@ -1,6 +1,5 @@
 {#- Of the customers who are eligible for a campaign: how many there are, with an address, whether all have the same
-    one (1; else 2), and whether any could be written to (1; else 0). Of millions of addresses it looks at no more
-    than it needs to. -#}
+    one (1; else 2), and how many could be written to. -#}
 {% import 'audiences/addresses.jinja' as addresses with context -%}
 with memberships as (
 
@@ -29,35 +28,19 @@ addressed as (
 
 ),
 
-one_valid as (
-
-    select address
-    from addressed
-    where
-        address is not null
-        and coalesce({{ addresses.address_problem('address') }}, '') <> 'no valid address'
-    limit 1
-
-),
-
-counted as (
+final as (
 
     select
         count(*) as customers,
         count(address) as addresses,
-        case when min(address) = max(address) then 1 else 2 end as distinct_addresses
+        case when min(address) = max(address) then 1 else 2 end as distinct_addresses,
+        count(
+            case
+                when coalesce({{ addresses.address_problem('address') }}, '') not in ('no address', 'no valid address')
+                    then 1
+            end
+        ) as valid_addresses
     from addressed
-
-),
-
-final as (
-
-    select
-        counted.customers,
-        counted.addresses,
-        counted.distinct_addresses,
-        (select count(*) from one_valid) as valid_addresses
-    from counted
 
 )
 

@@ -5,7 +5,9 @@
 {% set as_of = "cast('" ~ as_of_date ~ "' as date)" -%}
 {% set before = "cast('" ~ previous ~ "' as date)" if previous else "cast(null as date)" -%}
 
-with {{ members.exported(as_of) }},
+with {{ members.imports(as_of) }},
+
+{{ members.exported(as_of) }},
 
 previous as (
 

@@ -7,7 +7,11 @@
 {% set as_of = "cast('" ~ as_of_date ~ "' as date)" -%}
 {% set before = "cast('" ~ previous ~ "' as date)" -%}
 
-with {{ members.exported(as_of) }},
+with {{ members.imports(as_of) }},
+{%- if previous %}
+
+{{ members.exported(as_of) }},
+{%- endif %}
 
 taken_out as (
 

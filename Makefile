@@ -38,6 +38,9 @@ airflow: $(READY) $(MANIFEST) ## Run Airflow's command line on what `make up` le
 load: $(READY) ## Load your own data: make load CUSTOMERS_FILE=... TRANSACTIONS_FILE=...
 	@exec $(PY) -m local.load
 
+suppress: $(READY) ## Add a CSV to the suppression list: make suppress FILE=suppressions.csv
+	@exec $(PY) -m local.suppress
+
 backup: $(READY) ## Copy the DuckDB file while nobody writes, and read the copy: make backup FILE=backup.duckdb
 	@exec $(PY) -m local.backup backup
 

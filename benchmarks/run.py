@@ -74,6 +74,7 @@ class Bench:
     months: int
     rounds: int = 3
     rows: list[tuple[str, str]] = field(default_factory=list)
+    exports: dict[str, list[dict]] = field(default_factory=dict)
 
     @property
     def sources(self) -> Path:
@@ -593,6 +594,24 @@ def measure_queries(bench: Bench) -> None:
             bench.report(name, f"{statistics.median(taken) * 1000:.1f} ms")
 
 
+def measure_exports(bench: Bench) -> None:
+    """An audience of 100 times the customers, 5 million, against DuckDB's own COPY of the same rows; peak memory."""
+    customers = 100 * bench.customers
+    file = bench.folder / "audience.duckdb"
+    for what in ("make", *["copy", "export"] * bench.rounds):
+        command = [sys.executable, "-m", "benchmarks.audience", what, str(file), str(customers)]
+        done = subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, text=True)
+        if what != "make":
+            bench.exports.setdefault(what, []).append(json.loads(done.stdout.splitlines()[-1]))
+    taken = {what: statistics.median(each["seconds"] for each in found) for what, found in bench.exports.items()}
+    bench.report(f"COPY of an audience of {customers:,}, median of {bench.rounds}", f"{taken['copy']:.1f} s")
+    bench.report("its export: audience.csv, entered.csv, left.csv, checks", f"{taken['export']:.1f} s")
+    bench.report("**export / COPY** (aim 3)", f"**{taken['export'] / taken['copy']:.2f}**")
+    peak = max(each["mebibytes"] for each in bench.exports["export"])
+    bench.report("peak memory of the export's process over its start (aim 600 MiB)", f"{peak:.0f} MiB")
+    bench.remove("audience")
+
+
 def measure_parsing(bench: Bench) -> None:
     """How long Airflow takes over each Dag file, in a process that has Airflow imported already."""
     program = (
@@ -638,6 +657,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "size": measure_size,
     "models": measure_models,
     "queries": measure_queries,
+    "exports": measure_exports,
     "parsing": measure_parsing,
     "refresh": measure_refresh,
 }

@@ -13,6 +13,7 @@ from airflow.sdk import DAG, Param, PartitionedAssetTimetable, chain
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import load_catalog
 from include.customer_360.failures import keep_reason
+from include.customer_360.operators.approval import ApproveAudienceOperator
 from include.customer_360.operators.audiences import DecideAudiencesOperator, ValidateAudiencesOperator
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.operators.export_log import LogExportsOperator
@@ -120,7 +121,7 @@ with DAG(
         campaigns=campaigns,
         as_of_date=REQUESTED,
         only=ONLY,
-        dry_run="{{ params.dry_run }}",
+        counts_only="{{ params.dry_run }}",
     )
     validate = ValidateAudiencesOperator(task_id="validate_audiences", campaigns=campaigns, as_of_date=DECIDED)
     log_exports = LogExportsOperator(
@@ -128,6 +129,9 @@ with DAG(
     )
     decide >> validate
     for campaign in campaigns:
+        approve = ApproveAudienceOperator(
+            task_id=f"approve_{campaign.name}", campaign=campaign, only=ONLY, owner=campaign.owner
+        )
         export = ExportAudienceOperator.partial(
             task_id=f"export_{campaign.name}",
             campaign=campaign,
@@ -139,5 +143,5 @@ with DAG(
             doc_md=campaign.description,
             map_index_template="{{ task.destination }}",
         ).expand(destination=[destination.name for destination in campaign.destinations])
-        chain(validate, export, log_exports)
+        chain(validate, approve, export, log_exports)
     [decide, validate] >> log_exports

@@ -93,7 +93,10 @@ order by schema_name
 """
 _DERIVED_OPS_TABLES = """
 select 'ops.' || table_name from information_schema.tables
-where table_catalog = 'warehouse' and table_schema = 'ops' and table_name not in ('source_loads', 'warehouse')
+where
+    table_catalog = 'warehouse'
+    and table_schema = 'ops'
+    and table_name not in ('source_loads', 'suppressions', 'warehouse')
 order by table_name
 """
 

@@ -92,6 +92,9 @@ class DagRunView:
                 self.shown.add(attempt)
                 reason = one_line(why_it_failed(self.log_of(task)))
                 yield step, f"failed, will be tried again: {reason}", task["duration"]
+            elif state == "awaiting_input" and (question := f"{step} asks") not in self.shown:
+                self.shown.add(question)
+                yield step, "waits for an answer in the Airflow UI", None
             elif state in ("success", "failed", "skipped") and step not in self.shown and not quiet:
                 self.shown.add(step)
                 yield step, state, task["duration"]
@@ -114,6 +117,8 @@ class DagRunView:
     def log_of(self, task: dict) -> Path:
         """Return the file that the task's last attempt logs to, one JSON object per line."""
         folder = self.logs / f"dag_id={self.dag_id}" / f"run_id={self.run_id}" / f"task_id={task['task_id']}"
+        if task["map_index"] >= 0:
+            folder = folder / f"map_index={task['map_index']}"
         return folder / f"attempt={task['try_number']}.log"
 
     def under_way(self) -> str:
@@ -125,15 +130,21 @@ class DagRunView:
         ] or [f"{step_name(task)} ({task['state']})" for task in self.tasks if task["state"] not in FINISHED]
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
-    def returned(self, task_id: str) -> dict:
+    def returned(self, task_id: str, map_index: int = -1) -> dict:
         """Return what a task that succeeded handed back."""
-        value = self.get(f"/taskInstances/{task_id}/xcomEntries/return_value")["value"]
+        value = self.get(f"/taskInstances/{task_id}/xcomEntries/return_value", map_index=map_index)["value"]
         return json.loads(value) if isinstance(value, str) else value
+
+
+def task_name(task: dict) -> str:
+    """Return a task's id, and with it what one of several was mapped to: an export's destination."""
+    mapped_to = f" {task['rendered_map_index'] or task['map_index']}" if task["map_index"] >= 0 else ""
+    return f"{task['task_id']}{mapped_to}"
 
 
 def step_name(task: dict) -> str:
     """Return a task's name for people: a dbt build goes by the name of its task group."""
-    return task["task_id"].removesuffix(".dbt_producer_watcher")
+    return task_name(task).removesuffix(".dbt_producer_watcher")
 
 
 class Progress:
@@ -217,7 +228,7 @@ def what_failed(run: DagRunView) -> str:
     # A failed dbt build fails the tasks that watch its nodes too: one of them says it all.
     builds = [task for task in failed if task["operator_name"] == DBT_BUILD]
     return "\n\n".join(
-        f"{run.dag_id}: task {task['task_id']} failed.\n{why_it_failed(run.log_of(task))}\nFull log: {run.log_of(task)}"
+        f"{run.dag_id}: task {task_name(task)} failed.\n{why_it_failed(run.log_of(task))}\nFull log: {run.log_of(task)}"
         for task in (builds or failed)[:3]
     )
 
@@ -306,14 +317,20 @@ def refresh(settings: Settings, console: Console, environment: Mapping[str, str]
             run = trigger(client, airflow, as_of_date)
             follow(airflow, run, progress)
             exports = started_exports(airflow, run, as_of_date)
+            decided: dict = {}
             audiences = []
             if exports:
                 follow(airflow, exports, progress)
-                audiences = [exports.returned(task["task_id"]) for task in exports.tasks if task["state"] == "success"]
+                decided = exports.returned("decide_audiences")["campaigns"]
+                audiences = [
+                    exports.returned(task["task_id"], task["map_index"])
+                    for task in exports.tasks
+                    if task["task_id"].startswith("export_") and task["state"] == "success"
+                ]
             else:
                 progress.say("Newer marts are published already: history is written, nothing is published or exported.")
         progress.under_way("stopping Airflow")
-    print_summary(console, settings, as_of_date, run.run_id, run.dbt_seconds, audiences)
+    print_summary(console, settings, as_of_date, run.run_id, run.dbt_seconds, decided, audiences)
 
 
 def main() -> int:

@@ -141,7 +141,15 @@ select
     'CUST' || lpad(cast(number as varchar), 8, '0') as customer_id,
     first_name,
     last_name,
-    lower(first_name || '.' || last_name || '.' || number || '@example.com') as email,
+    -- One in a hundred is none that anybody could be written to: missing, wrong, a household's, an office's, a test's.
+    case
+        when draw(number, 'address') % 1000 < 3 then null
+        when draw(number, 'address') % 1000 < 5 then lower(first_name || '.' || last_name || '@example')
+        when draw(number, 'address') % 1000 < 8 then lower(last_name || '.household@example.com')
+        when draw(number, 'address') % 1000 < 9 then lower('info@' || last_name || '.example.com')
+        when draw(number, 'address') % 1000 < 10 then lower(first_name || '.' || number || '@example.org')
+        else lower(first_name || '.' || last_name || '.' || number || '@example.com')
+    end as email,
     cast(18 + draw(number, 'age') % 67 as integer) as age,
     split_part(place, '/', 1) as state,
     split_part(place, '/', 2) as city,

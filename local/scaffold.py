@@ -20,9 +20,9 @@ from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLAT
 
 SCAFFOLD_FILES = Path(__file__).parent / "scaffold_files"
 LONGEST_NAME = 50
-AUDIENCE_REMARK = (
-    "{#- Fill in: what the exposure's eligibility cannot say. It may use `campaign` (name, columns, conditions,\n"
-    "    order_by, limit) and `as_of_date`; customer_id is among the columns. -#}"
+TEMPLATE_REMARK = (
+    "{#- Fill in: what the exposure's eligibility cannot say. It selects the customer_id of who is eligible, and may\n"
+    "    use `campaign` (name, conditions) and `as_of_date`. -#}"
 )
 
 
@@ -60,8 +60,8 @@ def campaign_files(name: str, own_template: bool) -> dict[Path, str]:
     files = {DBT_PROJECT / "models" / "exposures" / f"{name}_campaign.yml": _filled_in("campaign.yml", values)}
     if own_template:
         # That of all other campaigns, to begin with.
-        common = (SQL_TEMPLATES / "exports" / "_audience.sql").read_text(encoding="utf-8").partition("-#}\n")[2]
-        files[SQL_TEMPLATES / "exports" / f"{name}.sql"] = f"{AUDIENCE_REMARK}\n{common}"
+        common = (SQL_TEMPLATES / "exports" / "_eligible.sql").read_text(encoding="utf-8").partition("-#}\n")[2]
+        files[SQL_TEMPLATES / "exports" / f"{name}.sql"] = f"{TEMPLATE_REMARK}\n{common}"
     return files
 
 

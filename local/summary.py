@@ -34,6 +34,8 @@ where dag_run_id = ?
 group by mart
 order by mart
 """
+LEFT_OUT_BY = {"suppressed": "suppressed", "capped": "capped", "outranked": "outranked", "over_limit": "over limit"}
+"""How the ends are called by which an eligible customer is left out of an audience."""
 SEGMENTS = """
 select
     coalesce(customer_segment, 'no transaction yet'),
@@ -53,18 +55,21 @@ def print_summary(
     as_of_date: datetime.date,
     run_id: str,
     dbt_seconds: Mapping[str, float],
+    decided: Mapping[str, Mapping],
     audiences: Sequence[Mapping],
 ) -> None:
     """Print the summary of one run.
 
     :param dbt_seconds: how long dbt took to build each model.
-    :param audiences: what the export tasks returned: campaign, row_count, path, and why_empty of an empty one.
+    :param decided: what decide_audiences returned of each campaign: customers by status and by reason.
+    :param audiences: what the export tasks returned: campaign, destination, row_count, path, and why_empty of an empty
+        one.
     """
     console.print()
     if settings.warehouse != "duckdb":
         console.print(f"Done: the marts of {as_of_date} are in Snowflake; ops.publications has their row counts.")
         console.print()
-        print_audiences(console, audiences)
+        print_audiences(console, decided, audiences)
         return
     # Not connected to directly: DuckDB could not tell a file raw.duckdb from the schema raw.
     with closing(connect_beside(settings.warehouse_file, settings.warehouse_memory)) as connection:
@@ -73,7 +78,7 @@ def print_summary(
         print_sources(console, connection)
         print_marts(console, connection, run_id, dbt_seconds)
         print_segments(console, connection)
-    print_audiences(console, audiences)
+    print_audiences(console, decided, audiences)
     query = "select * from marts.customer_360_profile limit 5"
     say(console, f"Warehouse: {settings.warehouse_file}. To query it:")
     say(
@@ -125,10 +130,29 @@ def print_segments(console: Console, connection: duckdb.DuckDBPyConnection) -> N
     print_table(console, ("segment", "customers", "average LTV", "average ATV", "average spend change %"), lines)
 
 
-def print_audiences(console: Console, audiences: Sequence[Mapping]) -> None:
-    """Print how many customers each audience has and where it is, and why an empty one is."""
-    lines = [(audience["campaign"], f"{audience['row_count']:,}", audience["path"]) for audience in audiences]
-    print_table(console, ("audience", "customers", "file"), lines)
+def print_audiences(console: Console, decided: Mapping[str, Mapping], audiences: Sequence[Mapping]) -> None:
+    """Print what became of the eligible customers of each campaign, where its files are, and why an empty one is."""
+    print_table(
+        console,
+        ("campaign", "eligible", *LEFT_OUT_BY.values(), "held out", "exported", "entered"),
+        [
+            (
+                name,
+                *(f"{counts[status]:,}" for status in ("eligible", *LEFT_OUT_BY, "held_out", "exported", "entered")),
+            )
+            for name, counts in decided.items()
+        ],
+    )
+    for name, counts in decided.items():
+        if reasons := sorted(counts["reasons"].items(), key=lambda reason: (-reason[1], reason[0])):
+            say(console, f"Suppressed, {name}: {', '.join(f'{customers:,} {reason}' for reason, customers in reasons)}")
+    if any(counts["reasons"] for counts in decided.values()):
+        console.print()
+    lines = [
+        (audience["campaign"], audience["destination"], f"{audience['row_count']:,}", audience["path"])
+        for audience in audiences
+    ]
+    print_table(console, ("audience", "destination", "customers", "file"), lines)
     for audience in audiences:
         if not audience["row_count"]:
             say(console, f"Warning, audience {audience['campaign']} is empty: {audience['why_empty']}")
@@ -142,7 +166,7 @@ def print_table(console: Console, header: tuple[str, ...], lines: Sequence[tuple
     widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
     for line in (header, tuple("-" * width for width in widths), *lines):
         cells = [
-            cell.ljust(width) if number == 0 or title == "file" else cell.rjust(width)
+            cell.ljust(width) if number == 0 or title in ("file", "destination") else cell.rjust(width)
             for number, (cell, width, title) in enumerate(zip(line, widths, header, strict=True))
         ]
         say(console, "  ".join(cells).rstrip())

@@ -15,6 +15,7 @@ from include.customer_360.failures import LONGEST_NOTE, WHY, one_line
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
     from sqlalchemy.orm import Session
 
 DAG_IDS = ("customer_360_refresh", "campaign_exports")
@@ -29,8 +30,8 @@ def note_of(
 ) -> list[str]:
     """Return the lines of a run's note.
 
-    :param states: of the run's tasks, by task_id.
-    :param xcoms: what its tasks left, by task_id and key.
+    :param states: of the run's tasks, by name: the task_id and, of a mapped one, what it was mapped to.
+    :param xcoms: what its tasks left, by name and key.
     :param ended: those of its tasks that count, in the order in which they ended.
     :param msg: Airflow's word for why the run ended.
     """
@@ -57,16 +58,22 @@ def _what_came_of_it(states: dict[str, str | None], xcoms: dict[tuple[str, str],
     left_out = [
         why["reason"].rstrip(".")
         for (task_id, key), why in xcoms.items()
-        if key == WHY and states.get(task_id) == "skipped" and task_id.startswith(("publish", "export_"))
+        if key == WHY and states.get(task_id) == "skipped" and task_id.startswith(("publish", "decide_", "export_"))
+    ]
+    not_approved = [
+        f"{task_id.removeprefix('approve_')} was not approved"
+        for task_id, value in returned.items()
+        if task_id.startswith("approve_") and value and "Reject" in value["chosen_options"]
     ]
     if states.get("publish") == "success":
         sentences = ["published " + ", ".join(f"{mart} {rows:,}" for mart, rows in returned["publish"].items())]
     elif audiences:
-        sentences = ["exported " + ", ".join(f"{each['campaign']} {each['row_count']:,}" for each in audiences)]
+        sentences = ["exported " + ", ".join(f"{_called(each)} {each['row_count']:,}" for each in audiences)]
     else:
         sentences = [f"nothing {'published' if 'publish' in states else 'exported'}"]
-    if left_out:
+    if left_out and not (audiences or not_approved):
         sentences[0] += f": {left_out[0]}"
+    sentences[0] += "".join(f"; {each}" for each in not_approved)
     checks = [
         value for task_id, value in returned.items() if task_id.rpartition(".")[2].startswith("validate_") and value
     ]
@@ -74,6 +81,13 @@ def _what_came_of_it(states: dict[str, str | None], xcoms: dict[tuple[str, str],
         passed, warned = (sum(counts[name] for counts in checks) for name in ("passed", "warned"))
         sentences.append(f"{passed} passed" + (f", {warned} warned" if warned else ""))
     return sentences
+
+
+def _called(exported: dict[str, Any]) -> str:
+    """Return the name of a campaign and, of a further destination, which one."""
+    destination: str = exported["destination"]
+    campaign: str = exported["campaign"]
+    return campaign + ("" if destination == "csv" else f" to {destination}")
 
 
 def write_note(dag_run: DagRun, msg: str) -> None:
@@ -87,17 +101,21 @@ def write_note(dag_run: DagRun, msg: str) -> None:
     tasks = sorted(dag_run.get_task_instances(session=session), key=lambda ti: str(ti.end_date or ""))
     lines = note_of(
         _date_of(dag_run),
-        {ti.task_id: ti.state for ti in tasks},
-        _xcoms_of(dag_run, session),
+        {_name_of(ti): ti.state for ti in tasks},
+        _xcoms_of(dag_run, {(ti.task_id, ti.map_index): _name_of(ti) for ti in tasks}, session),
         # What only watches the build fails with it, and says no more.
-        [ti.task_id for ti in tasks if ti.end_date and ti.operator != "DbtNodeWatcherOperator"],
+        [_name_of(ti) for ti in tasks if ti.end_date and ti.operator != "DbtNodeWatcherOperator"],
         msg,
     )
     others = [line for line in (dag_run.note or "").splitlines() if not line.startswith(OWN_LINES)]
     dag_run.note = "\n".join([*others, *lines])[:LONGEST_NOTE]
 
 
-def _xcoms_of(dag_run: DagRun, session: Session) -> dict[tuple[str, str], Any]:
+def _name_of(ti: TaskInstance) -> str:
+    return ti.task_id if ti.map_index < 0 else f"{ti.task_id} {ti.rendered_map_index or ti.map_index}"
+
+
+def _xcoms_of(dag_run: DagRun, names: dict[tuple[str, int], str], session: Session) -> dict[tuple[str, str], Any]:
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
 
@@ -106,7 +124,8 @@ def _xcoms_of(dag_run: DagRun, session: Session) -> dict[tuple[str, str], Any]:
         XComModel.run_id == dag_run.run_id,
         XComModel.key.in_([WHY, RETURNED, TRIGGERED]),
     )
-    return {(xcom.task_id, xcom.key): XComModel.deserialize_value(xcom) for xcom in session.scalars(wanted)}
+    found = session.scalars(wanted)
+    return {(names[xcom.task_id, xcom.map_index], xcom.key): XComModel.deserialize_value(xcom) for xcom in found}
 
 
 def _date_of(dag_run: DagRun) -> str:

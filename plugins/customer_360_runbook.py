@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PLACES = {
     "dbt_build": "dbt_build",
     "validate_marts": "validate_mart",
+    "approve_": "approve",
     "export": "export",
 }
 """The place in docs/runbook.md by how a task's id begins; of the other tasks it is the id."""

@@ -44,9 +44,9 @@ class Deployment:
                     raise
                 time.sleep(0.2)
 
-    def start(self, **conf: object) -> str:
-        """Trigger customer_360_refresh with this form, and return the run's id."""
-        answer = self.client.post(f"dags/{DAG_ID}/dagRuns", json={"logical_date": None, "conf": conf})
+    def start(self, dag_id: str = DAG_ID, **conf: object) -> str:
+        """Trigger a Dag with this form, and return the run's id."""
+        answer = self.client.post(f"dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
         return answer.raise_for_status().json()["dag_run_id"]
 
     def state(self, run_id: str, dag_id: str = DAG_ID) -> str:
@@ -65,9 +65,9 @@ class Deployment:
         run_id = self.start(**conf)
         return run_id, self.state(run_id)
 
-    def note(self, run_id: str) -> str:
+    def note(self, run_id: str, dag_id: str = DAG_ID) -> str:
         """Return the note of a run."""
-        return self.client.get(f"dags/{DAG_ID}/dagRuns/{run_id}").raise_for_status().json()["note"]
+        return self.client.get(f"dags/{dag_id}/dagRuns/{run_id}").raise_for_status().json()["note"]
 
     def attempts(self, run_id: str) -> list[str]:
         """Return the ids of the runs that were started in place of this one."""
@@ -87,9 +87,9 @@ class Deployment:
             if entry.get("level") not in ("info", "debug")
         ]
 
-    def tasks(self, run_id: str) -> dict[str, str]:
+    def tasks(self, run_id: str, dag_id: str = DAG_ID) -> dict[str, str]:
         """Return the state of each task of a run, by task_id."""
-        answer = self.client.get(f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances", params={"limit": 200})
+        answer = self.client.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", params={"limit": 200})
         return {task["task_id"]: task["state"] for task in answer.raise_for_status().json()["task_instances"]}
 
     def failures(self, run_id: str) -> str:
@@ -156,7 +156,11 @@ class Deployment:
 
     def published(self) -> dict[str, list[tuple]]:
         """Return every row of every published mart, in order."""
-        marts = self.query("select table_name from information_schema.tables where table_schema = 'marts' order by 1")
+        # The views beside them are of the audiences, with the ids of runs.
+        marts = self.query(
+            "select table_name from information_schema.tables "
+            "where table_schema = 'marts' and table_type = 'BASE TABLE' order by 1"
+        )
         return {mart: self.query(f"select * from marts.{mart} order by all") for (mart,) in marts}
 
     def audiences(self) -> dict[str, bytes]:

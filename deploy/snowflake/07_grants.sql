@@ -1,3 +1,4 @@
+{%- import 'publish/ops_columns.jinja' as ops -%}
 -- Tables that exist, and future ones: a mart is a new table after every publication.
 use role securityadmin;
 
@@ -43,15 +44,16 @@ grant apply on masking policy {{ deployment }}.ops.mask_personal_data to role {{
 grant usage on warehouse {{ deployment }}_transform to role {{ deployment }}_transformer;
 
 -- Reader: the tables of marts or, without masking policies, the views on them.
-{%- set readable, kind = ('marts_read', 'views') if edition == 'standard' else ('marts', 'tables') %}
+{%- set readable, kinds = ('marts_read', ('views',)) if edition == 'standard' else ('marts', ('tables', 'views')) %}
 grant usage on database {{ deployment }} to role {{ deployment }}_reader;
 
 grant usage on schema {{ deployment }}.{{ readable }} to role {{ deployment }}_reader;
 
+{%- for kind in kinds %}
 grant select on all {{ kind }} in schema {{ deployment }}.{{ readable }} to role {{ deployment }}_reader;
 
 grant select on future {{ kind }} in schema {{ deployment }}.{{ readable }} to role {{ deployment }}_reader;
-
+{% endfor %}
 grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_reader;
 
 -- Exporter: the tables of marts; the masking policy lets it see personal data.
@@ -65,21 +67,24 @@ grant select on future tables in schema {{ deployment }}.marts to role {{ deploy
 
 grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_exporter;
 
--- And the id of the warehouse, which audiences carry. The table belongs to the transformer, as all of ops: a run makes
--- it too, with its one row.
+-- And of ops what an export reads: the id of the warehouse, who is in which audience, who is suppressed since, and what
+-- was exported before. It writes none of it: the decision and the log are the transformer's, to whom the tables belong,
+-- as all of ops; a run makes them too.
 use role {{ deployment }}_transformer;
-
-create table if not exists {{ deployment }}.ops.warehouse (
-    warehouse_id varchar,
-    made_at timestamp
+{% for table in ('warehouse', 'audience_memberships', 'suppressions', 'export_runs') %}
+create table if not exists {{ deployment }}.ops.{{ table }} (
+    {%- for column, data_type in ops.columns[table].items() %}
+    {{ column }} {{ data_type }}{{ ',' if not loop.last }}
+    {%- endfor %}
 );
-
+{% endfor %}
 use role securityadmin;
 
 grant usage on schema {{ deployment }}.ops to role {{ deployment }}_exporter;
 
-grant select on table {{ deployment }}.ops.warehouse to role {{ deployment }}_exporter;
-
+{%- for table in ('warehouse', 'audience_memberships', 'suppressions', 'export_runs') %}
+grant select on table {{ deployment }}.ops.{{ table }} to role {{ deployment }}_exporter;
+{% endfor %}
 -- Developer: of production the tables and views of raw and core. Snowflake cannot say what a schema that is made is to
 -- be called: dev_<user>_... is the part of dbt's target dev. What is made there belongs to this role, so developers can
 -- write to each other's. Without masking policies nothing of production: raw and core have names and addresses.

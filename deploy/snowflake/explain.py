@@ -22,6 +22,7 @@ GROUPS = {
     "tests": "data tests of dbt",
     "validations": "validations",
     "publish": "publication and history",
+    "audiences": "audiences",
     "exports": "exports",
 }
 OPS_TABLE = re.compile(r"(?:create table if not exists|alter table) ops\.(\w+)")

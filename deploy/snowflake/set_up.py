@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlparse
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from include.customer_360.settings import PROJECT_ROOT
+from include.customer_360.settings import PROJECT_ROOT, TEMPLATE_FOLDERS
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -185,7 +185,10 @@ def split_statements(file: str, text: str, deployment: str = DEPLOYMENT, edition
 
     :raises jinja2.UndefinedError: when the text uses another name.
     """
-    rendered = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(text)
+    templates = Environment(
+        undefined=StrictUndefined, keep_trailing_newline=True, loader=FileSystemLoader(TEMPLATE_FOLDERS)
+    )
+    rendered = templates.from_string(text)
     text = sqlparse.format(rendered.render(deployment=deployment, edition=edition), strip_comments=True)
     statements = sqlparse.split(text, strip_semicolon=True)
     return [Statement(file, number, len(statements), sql) for number, sql in enumerate(statements, start=1)]

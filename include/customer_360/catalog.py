@@ -125,11 +125,13 @@ class ApprovalLimits(_Entry):
     :param size_pct: the number of exported customers, in percent of that median.
     :param entered_points: the share of entrants among them, in percentage points.
     :param average_value_pct: their average lifetime value, in percent.
+    :param answer_within_hours: without an answer by then, nothing is exported.
     """
 
     size_pct: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 50
     entered_points: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 40
     average_value_pct: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 50
+    answer_within_hours: Annotated[float, Field(gt=0, le=20)] = 12
 
 
 class Destination(_Entry):

@@ -241,7 +241,7 @@ def test_results_are_kept_whatever_they_are_and_before_anything_is_written_for_r
 
 def test_every_validation_template_exists(dag: DAG) -> None:
     templates = {path.stem for path in (SQL_TEMPLATES / "validations").glob("*.sql")}
-    assert templates == {*MARTS, "sources"}
+    assert templates == {*MARTS, "sources", "audience_memberships"}
 
 
 def test_a_dag_file_imports_within_seconds() -> None:

@@ -60,6 +60,6 @@ def green(deployment: Deployment, first_run: tuple[str, Path]) -> str:
     warehouse_file = deployment.settings.warehouse_file
     assert not warehouse_file.with_name(f"{warehouse_file.name}.wal").exists()
     shutil.copy(left / "warehouse.duckdb", warehouse_file)
-    shutil.rmtree(deployment.settings.export_root)
+    shutil.rmtree(deployment.settings.export_root, ignore_errors=True)
     shutil.copytree(left / "exports", deployment.settings.export_root)
     return run_id

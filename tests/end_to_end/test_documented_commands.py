@@ -53,6 +53,7 @@ QUERY = (
 )
 BACKFILL = "backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01"
 ON_MAKE_UP = f'make airflow ARGS="{BACKFILL}"'
+SUPPRESS = "make suppress FILE=suppressions.csv"
 LOAD_FILES = "make load CUSTOMERS_FILE=customers.csv TRANSACTIONS_FILE=transactions.parquet"
 BACKED_UP, RESTORED = (f"make {verb} FILE=data/backups/monday.duckdb" for verb in ("backup", "restore"))
 COPIED_BY_HAND = (
@@ -71,6 +72,7 @@ COMMANDS = (
     ON_MAKE_UP,
     "make down",
     LOAD_FILES,
+    SUPPRESS,
     "AS_OF_DATE=2024-12-31 make refresh",
     BACKED_UP,
     RESTORED,
@@ -210,9 +212,10 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, with the two files that the README loads."""
+    """A copy of the project, with the files that the pages load."""
     copy = copy_project(tmp_path_factory.mktemp("documented"))
     (copy / "customers.csv").write_text("customer_id,account_open_date\nC1,2020-01-01\nC2,2021-01-01\n")
+    (copy / "suppressions.csv").write_text("email,reason,from,until\nada@example.com,unsubscribed,2024-11-26,\n")
     duckdb.sql(
         "select * from (values ('T1', 'C1', date '2024-12-30', 10.50), ('T2', 'C2', date '2024-12-31', 20.00)) "
         "as transactions (transaction_id, customer_id, transaction_date, transaction_amount)"
@@ -288,6 +291,15 @@ def test_data_of_ones_own_is_loaded_and_refreshed(printed: dict[str, str], proje
         values = "select customer_id, lifetime_value, as_of_date::varchar from marts.customer_360_profile order by 1"
         rows = [(customer, str(value), date) for customer, value, date in connection.execute(values).fetchall()]
     assert rows == [("C1", "10.50", "2024-12-31"), ("C2", "20.00", "2024-12-31")]
+
+
+def test_the_suppression_list_of_the_page_is_taken_and_survives_the_refresh(
+    printed: dict[str, str], project: Path
+) -> None:
+    assert "suppressions.csv: 1 rows, 1 new on the suppression list of " in printed[SUPPRESS]
+    with duckdb.connect(str(project / "data" / "warehouse.duckdb"), read_only=True) as connection:
+        listed = connection.execute("select reason, valid_from::varchar from ops.suppressions").fetchall()
+    assert listed == [("unsubscribed", "2024-11-26")]
 
 
 def test_each_key_pair_comes_out_as_the_statement_for_its_user(printed: dict[str, str]) -> None:

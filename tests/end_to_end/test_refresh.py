@@ -5,13 +5,19 @@ Each test starts from what one green run left (fixture `green`), and puts nothin
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
+import re
+import shutil
+import sqlite3
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.customer_360.catalog import load_catalog
+from include.customer_360.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from tests.deployment import Deployment
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 CATALOG = load_catalog()
 MARTS = tuple(mart.name for mart in CATALOG.marts)
 CAMPAIGNS = CATALOG.campaigns
+EXPORTS = "campaign_exports"
 
 
 def test_a_green_run_publishes_every_mart_of_its_date(deployment: Deployment, green: str) -> None:
@@ -252,3 +259,116 @@ def test_a_date_in_the_future_fails_at_once_and_says_which_day_is_the_last(deplo
 def run_schemas(deployment: Deployment) -> list[str]:
     rows = deployment.query("select schema_name from information_schema.schemata where schema_name like 'marts_run_%'")
     return [name for (name,) in rows]
+
+
+def test_the_form_exports_one_campaign_alone(deployment: Deployment, green: str) -> None:
+    shutil.rmtree(deployment.settings.export_root)
+    run_id = deployment.start(EXPORTS, as_of_date="2026-03-30", campaign="retention")
+    assert deployment.state(run_id, EXPORTS) == "success"
+    exported = {path.name for path in Path(deployment.settings.export_root).iterdir()}
+    assert exported == {"retention"}
+    recorded = f"select campaign, state from ops.export_runs where dag_run_id = '{run_id}'"
+    assert deployment.query(recorded) == [("retention", "exported")]
+
+
+def test_a_dry_run_counts_and_writes_nothing(deployment: Deployment, green: str) -> None:
+    shutil.rmtree(deployment.settings.export_root)
+    decided = deployment.query("from ops.audience_memberships order by all")
+    run_id = deployment.start(EXPORTS, as_of_date="2026-03-30", dry_run=True)
+    assert deployment.state(run_id, EXPORTS) == "success"
+    assert not Path(deployment.settings.export_root).exists()
+    assert deployment.query("from ops.audience_memberships order by all") == decided
+    assert deployment.query(f"from ops.export_runs where dag_run_id = '{run_id}'") == []
+    eligible = deployment.query(
+        "select count(*) from marts.customer_360_profile "
+        "where eligible_for_retention_campaign and lifetime_value >= 50000"
+    )[0][0]
+    note = deployment.note(run_id, EXPORTS)
+    assert note.startswith("As of 2026-03-30: nothing exported: A dry run, nothing is written or exported. ")
+    assert f"retention: {eligible} eligible = " in note
+
+
+def test_a_person_decides_on_audiences_that_are_unlike_those_before(deployment: Deployment, green: str) -> None:
+    """Three audiences of one customer each came before those of this date."""
+    for number, campaign in ((1, "onboarding"), (2, "premium")):
+        deployment.query(
+            "insert into ops.audience_memberships (campaign, as_of_date, customer_id, status, entered) "
+            f"select '{campaign}', date '2026-03-30' - cast(days as integer), 'CUST0000000{number}', 'exported', false "
+            "from range(1, 4) as dates (days)"
+        )
+    shutil.rmtree(deployment.settings.export_root)
+    run_id = deployment.start(EXPORTS, as_of_date="2026-03-30")
+    answers = {"approve_onboarding": "Approve", "approve_premium": "Reject"}
+    deadline = time.monotonic() + 120
+    while set(answers) - (waiting := waiting_for_a_person(deployment, run_id)) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    assert waiting == set(answers)
+    # Nobody answers before the scheduler has seen the task pause; it would take it for lost, and have it ask again.
+    time.sleep(2)
+    for task_id, answer in answers.items():
+        path = f"dags/{EXPORTS}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        question = deployment.client.get(path).raise_for_status().json()
+        assert "; median of the 3 audiences before: 1; limit: 50 %" in question["body"]
+        assert "@" not in question["body"]
+        deployment.client.patch(path, json={"chosen_options": [answer]}).raise_for_status()
+    assert deployment.state(run_id, EXPORTS) == "success"
+    states = deployment.tasks(run_id, EXPORTS)
+    assert (states["export_onboarding"], states["export_premium"]) == ("success", "skipped")
+    exported = {path.name for path in Path(deployment.settings.export_root).iterdir()}
+    assert exported == {"onboarding", "retention"}
+    ends = dict(
+        deployment.query(
+            "select campaign, sum(case when status in ('exported', 'held_out') then 1 else 0 end) "
+            "from ops.audience_memberships where as_of_date = date '2026-03-30' group by all"
+        )
+    )
+    assert ends["onboarding"] > 0
+    assert ends["premium"] == 0
+    recorded = deployment.query(
+        f"select campaign, state, reason from ops.export_runs where dag_run_id = '{run_id}' order by campaign"
+    )
+    assert recorded[1] == ("premium", "not approved", "rejected by admin")
+    assert [row[:2] for row in recorded] == [
+        ("onboarding", "exported"),
+        ("premium", "not approved"),
+        ("retention", "exported"),
+    ]
+    assert "; premium was not approved." in deployment.note(run_id, EXPORTS)
+
+
+def waiting_for_a_person(deployment: Deployment, run_id: str) -> set[str]:
+    """Return the tasks of a run that wait for an answer."""
+    return {task for task, state in deployment.tasks(run_id, EXPORTS).items() if state == "awaiting_input"}
+
+
+def leaked(folder: Path, people: set[str]) -> set[str]:
+    """Return whose address or full name stands in any file of a folder, whatever kind of file it is."""
+    # Also where one begins within another text.
+    anybody = re.compile(rb"(?=((?<![\w.+-])[\w.+-]+@[\w.-]+\w|\b[A-Z][a-z]+ [A-Z][a-z]+\b))")
+    found = set()
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            found |= {name.decode(errors="replace") for name in anybody.findall(file.read_bytes())} & people
+    return found
+
+
+def test_whoever_is_named_in_a_file_is_found(tmp_path: Path) -> None:
+    people = {"ada.byron@example.com", "Ada Byron", "Bo Li"}
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "attempt=1.log").write_text('{"event": "wrote to:ada.byron@example.com\\n"}')
+    with sqlite3.connect(tmp_path / "airflow.db") as database:
+        database.execute("create table xcom as select 'Dear Ada Byron, hello' as value")
+    assert leaked(tmp_path, people) == {"ada.byron@example.com", "Ada Byron"}
+
+
+def test_nothing_that_a_run_leaves_names_anybody_in_an_audience(deployment: Deployment, green: str) -> None:
+    """Logs, XComs, rendered templates and notes (in the metadata database), dbt's own files."""
+    audiences = Path(deployment.settings.export_root).rglob("audience.csv")
+    people = {row[name] for file in audiences for row in csv.DictReader(file.open()) for name in ("full_name", "email")}
+    assert len(people) > 50
+    home = Path(deployment.airflow.home)
+    assert any(home.rglob("*.db"))
+    assert any(home.rglob("attempt=1.log"))
+    assert leaked(home, people) == set()
+    assert leaked(PROJECT_ROOT / "include" / "dbt" / "logs", people) == set()
+    assert leaked(PROJECT_ROOT / "include" / "dbt" / "target", people) == set()

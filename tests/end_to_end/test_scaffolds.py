@@ -66,12 +66,21 @@ def test_the_new_metric_is_validated_published_and_in_the_summary(project: Path,
 
 
 @pytest.mark.parametrize("campaign", ["winback", "everyone"])
-def test_the_new_campaign_is_exported(project: Path, refreshed: str, campaign: str) -> None:
+def test_the_new_campaign_is_decided_and_exported(project: Path, refreshed: str, campaign: str) -> None:
     [audience] = (project / "data" / "exports" / campaign).rglob("audience.csv")
     rows = audience.read_text().splitlines()
     assert rows[0] == "customer_id,full_name,email,lifetime_value"
-    assert len(rows) > 50
-    assert any(line.split()[:2] == [campaign, str(len(rows) - 1)] for line in refreshed.splitlines() if line)
+    assert any(line.split()[:3] == [campaign, "csv", str(len(rows) - 1)] for line in refreshed.splitlines())
+    with duckdb.connect(str(project / "data" / "warehouse.duckdb"), read_only=True) as connection:
+        ends = dict(
+            connection.execute(
+                "select status, count(*) from ops.audience_memberships where campaign = ? group by status", [campaign]
+            ).fetchall()
+        )
+    assert ends.get("exported", 0) == len(rows) - 1
+    assert sum(ends.values()) > 50
+    # Both are for the same customers with the same priority, so that the first by name has them.
+    assert ends.keys() >= ({"exported", "suppressed"} if campaign == "everyone" else {"outranked", "suppressed"})
 
 
 def test_what_is_there_is_not_overwritten(project: Path, refreshed: str) -> None:

@@ -187,7 +187,13 @@ PROFILES: dict[str, dict[str, Any]] = {
         "lifetime_value": Decimal("100.00"),
         "travel_spend_pct": Decimal("0.0000"),
     },
-    "TWO_ROWS": {"email": "new@example.com", "card_type": "Premium", "full_name": "Ada"},
+    "TWO_ROWS": {
+        "email": "new@example.com",
+        "card_type": "Premium",
+        "full_name": "Ada",
+        "ads_opt_in": False,
+        "account_closed_date": date(2026, 3, 1),
+    },
     "CORRECTIONS": {"lifetime_value": Decimal("107.57"), "total_transactions": 4},
 }
 
@@ -270,6 +276,9 @@ def customer_rows() -> list[dict[str, Any]]:
             "credit_limit": Decimal("9000.00"),
             "account_open_date": date.fromisoformat(ACCOUNT_OPEN_DATES.get(name, "2024-01-15")),
             "marketing_opt_in": True,
+            "ads_opt_in": True,
+            "account_closed_date": None,
+            "deceased_date": None,
             "updated_at": datetime(2025, 1, 1, 8),
         }
         for name in [*PURCHASES, "CORRECTIONS"]
@@ -277,7 +286,14 @@ def customer_rows() -> list[dict[str, Any]]:
     by_name = {row["customer_id"]: row for row in rows}
     nothing = by_name["NOTHING_DELIVERED"]
     nothing.update(dict.fromkeys(nothing.keys() - {"customer_id"}))
-    newer = {"email": "New@example.com", "card_type": "Premium", "last_name": None, "updated_at": datetime(2025, 3, 1)}
+    newer = {
+        "email": "New@example.com",
+        "ads_opt_in": False,
+        "account_closed_date": date(2026, 3, 1),
+        "card_type": "Premium",
+        "last_name": None,
+        "updated_at": datetime(2025, 3, 1),
+    }
     rows.append(by_name["TWO_ROWS"] | newer)
     rows.append(by_name["TWO_ROWS"] | {"updated_at": None, "email": "none@example.com"})
     rows.append(by_name["TWO_ROWS"] | {"customer_id": None, "email": "nobody@example.com"})

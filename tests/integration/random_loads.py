@@ -180,7 +180,10 @@ def new_customers(ids: list[str]) -> str:
         f"('{each}', 'Ada', 'Byron', null, 40, 'NY', 'Albany', 'Employed', 'Standard', 9000, '2020-01-01', true, null)"
         for each in ids
     ]
-    return f"insert into raw.customers values {', '.join(rows)}"
+    return (
+        "insert into raw.customers (customer_id, first_name, last_name, email, age, state, city, employment_status, "
+        f"card_type, credit_limit, account_open_date, marketing_opt_in, updated_at) values {', '.join(rows)}"
+    )
 
 
 def sequence(seed: int, loads: int) -> Iterator[tuple[list[str], str, bool]]:

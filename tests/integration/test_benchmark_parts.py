@@ -31,6 +31,7 @@ QUICK = {
     "load": "first load by dbt / hand-tuned load",
     "models": "dbt build / hand-tuned script, models and tests only",
     "queries": "single-customer lookup",
+    "exports": "export / COPY",
     "parsing": "parse of dags/customer_360_refresh.py",
 }
 # These start Airflow time and again, `backfill` once: it stands for them. test_file_size.py runs what `size` does.

@@ -87,8 +87,9 @@ def loaded(dbt_builds: DbtBuilds) -> Loaded:
         for table in (CUSTOMERS, TRANSACTIONS):
             connection.execute(f"create table raw.{table.name} ({table.column_definitions})")
         connection.execute(
-            "insert into raw.customers values ('C1', 'Ada', 'Byron', null, 40, 'NY', 'Albany', 'Employed', 'Standard', "
-            "9000, '2020-01-01', true, null)"
+            "insert into raw.customers (customer_id, first_name, last_name, age, state, city, employment_status, "
+            "card_type, credit_limit, account_open_date, marketing_opt_in) "
+            "values ('C1', 'Ada', 'Byron', 40, 'NY', 'Albany', 'Employed', 'Standard', 9000, '2020-01-01', true)"
         )
         connection.execute(insert(FIRST_DELIVERY))
     dbt_builds.run(warehouse, [FIRST_LOAD], AS_OF_DATE)

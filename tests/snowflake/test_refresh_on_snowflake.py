@@ -141,7 +141,10 @@ def test_every_statement_of_a_run_is_tagged(on_snowflake: SnowflakeDeployment, g
 
 def test_every_statement_of_an_export_is_tagged(on_snowflake: SnowflakeDeployment, green: str) -> None:
     of_exports = [tag for tag, _ in on_snowflake.account.tagged_statements() if tag.get("dag") == "campaign_exports"]
-    assert {tag["task"] for tag in of_exports} == {f"export_{campaign}" for campaign in CAMPAIGNS}
+    assert {tag["task"] for tag in of_exports} == {
+        *("decide_audiences", "validate_audiences", "log_exports"),
+        *(f"export_{campaign}" for campaign in CAMPAIGNS),
+    }
     assert {tag["as_of_date"] for tag in of_exports} == {AS_OF_DATE}
 
 

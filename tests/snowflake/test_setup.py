@@ -30,7 +30,13 @@ LOADER = "customer_360_loader"
 TRANSFORMER = "customer_360_transformer"
 READER = "customer_360_reader"
 EXPORTER = "customer_360_exporter"
-ID_OF_THE_WAREHOUSE = {"usage on schema customer_360.ops", "select on table customer_360.ops.warehouse"}
+OPS_OF_EXPORTS = {
+    "usage on schema customer_360.ops",
+    "select on table customer_360.ops.warehouse",
+    "select on table customer_360.ops.audience_memberships",
+    "select on table customer_360.ops.suppressions",
+    "select on table customer_360.ops.export_runs",
+}
 DEVELOPER = "customer_360_developer"
 
 # The specification: every privilege of every role.
@@ -80,6 +86,8 @@ PRIVILEGES = {
         "usage on schema customer_360.marts",
         "select on all tables in schema customer_360.marts",
         "select on future tables in schema customer_360.marts",
+        "select on all views in schema customer_360.marts",
+        "select on future views in schema customer_360.marts",
         "usage on warehouse customer_360_read",
     },
     EXPORTER: {
@@ -87,7 +95,7 @@ PRIVILEGES = {
         "usage on schema customer_360.marts",
         "select on all tables in schema customer_360.marts",
         "select on future tables in schema customer_360.marts",
-        *ID_OF_THE_WAREHOUSE,
+        *OPS_OF_EXPORTS,
         "usage on warehouse customer_360_read",
     },
     DEVELOPER: {
@@ -228,6 +236,8 @@ def reach_beyond_marts(statements: Sequence[Statement]) -> list[str]:
         "usage on schema customer_360.marts",
         "select on all tables in schema customer_360.marts",
         "select on future tables in schema customer_360.marts",
+        "select on all views in schema customer_360.marts",
+        "select on future views in schema customer_360.marts",
         "usage on warehouse customer_360_read",
     }
     return [
@@ -235,7 +245,7 @@ def reach_beyond_marts(statements: Sequence[Statement]) -> list[str]:
         for grant in grants(statements)
         if grant.to in (f"role {READER}", f"role {EXPORTER}")
         and f"{grant.privilege} on {grant.on}" not in within
-        and not (grant.to == f"role {EXPORTER}" and f"{grant.privilege} on {grant.on}" in ID_OF_THE_WAREHOUSE)
+        and not (grant.to == f"role {EXPORTER}" and f"{grant.privilege} on {grant.on}" in OPS_OF_EXPORTS)
     ]
 
 
@@ -257,6 +267,7 @@ def not_repeatable(statements: Sequence[Statement]) -> list[str]:
         r"use role \w+",
         r"create (role|warehouse|resource monitor|database|schema|table|masking policy|user) if not exists .*",
         r"alter (warehouse|resource monitor|masking policy|user) if exists .* set .*",
+        r"alter table \S+ add column if not exists .*",
         r"alter table if exists \S+ modify column \w+ set masking policy \S+ force",
         r"grant .*",
     )

@@ -20,13 +20,11 @@ from include.customer_360.settings import TEMPLATE_FOLDERS
 AS_OF_DATE = "2026-03-31"
 PROFILE = json.loads(MANIFEST.read_text())["nodes"]["model.customer_analytics.customer_360_profile"]
 PROFILE_COLUMNS = {name: column["data_type"] for name, column in PROFILE["columns"].items()}
-OPS_COLUMNS: Any = (
+OPS_COLUMNS: dict[str, dict[str, str]] = vars(
     Environment(loader=FileSystemLoader(TEMPLATE_FOLDERS)).get_template("publish/ops_columns.jinja").module
-).columns
+)["columns"]
 # Nobody is held out, so that who is in an audience does not hang on a hash.
-CAMPAIGNS = {
-    campaign.name: campaign.model_copy(update={"holdout_share": 0.0}) for campaign in load_catalog().campaigns
-}
+CAMPAIGNS = {campaign.name: campaign.model_copy(update={"holdout_share": 0.0}) for campaign in load_catalog().campaigns}
 
 
 def campaign(name: str = "premium", **values: object) -> Campaign:
@@ -59,6 +57,7 @@ class AudienceWarehouse:
             connection.execute("create schema marts; create schema ops")
             for table, columns in OPS_COLUMNS.items():
                 self._create(connection, f"ops.{table}", columns)
+            self._create(connection, "marts.customer_360_history", PROFILE_COLUMNS)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(self.file))
@@ -74,6 +73,11 @@ class AudienceWarehouse:
             self._create(connection, "marts.customer_360_profile", PROFILE_COLUMNS)
             _insert(connection, "marts.customer_360_profile", profiles)
 
+    def keep(self, *profiles: dict[str, object]) -> None:
+        """Add profiles of earlier dates to history."""
+        with self.connect() as connection:
+            _insert(connection, "marts.customer_360_history", profiles)
+
     def suppress(self, **values: object) -> None:
         """Add a row to the suppression list, recorded an hour before the first decision, unless `values` say else."""
         recorded_at = datetime.datetime(2026, 1, 1)
@@ -82,7 +86,7 @@ class AudienceWarehouse:
 
     def remember(self, name: str, as_of_date: str, customer_id: str, **values: object) -> None:
         """Add a membership of an earlier date: exported and entered on it, unless `values` say else."""
-        row = {
+        row: dict[str, object] = {
             "campaign": name,
             "as_of_date": as_of_date,
             "customer_id": customer_id,
@@ -97,7 +101,12 @@ class AudienceWarehouse:
 
     def exported(self, name: str, as_of_date: str, destination: str = "csv") -> None:
         """Record that an audience was exported."""
-        row = {"campaign": name, "as_of_date": as_of_date, "destination": destination, "state": "exported"}
+        row: dict[str, object] = {
+            "campaign": name,
+            "as_of_date": as_of_date,
+            "destination": destination,
+            "state": "exported",
+        }
         with self.connect() as connection:
             _insert(connection, "ops.export_runs", [row])
 
@@ -110,7 +119,8 @@ class AudienceWarehouse:
 
     def validate(self, *campaigns: Campaign) -> dict[str, int]:
         """Validate the decision."""
-        return rendered(ValidateAudiencesOperator, campaigns=campaigns or (campaign(),)).execute({})
+        counts: dict[str, int] = rendered(ValidateAudiencesOperator, campaigns=campaigns or (campaign(),)).execute({})
+        return counts
 
     def ends(self, columns: str = "customer_id, status, reason", as_of_date: str = AS_OF_DATE) -> list[tuple[Any, ...]]:
         """Return these columns of the date's memberships, by campaign and customer."""

@@ -355,11 +355,11 @@ def test_counts_add_up_for_each_campaign(warehouse: AudienceWarehouse) -> None:
         "campaigns": {
             "premium": {
                 **{"eligible": 4, "suppressed": 2, "capped": 1, "outranked": 0, "held_out": 0, "over_limit": 0},
-                **{"exported": 1, "entered": 1, "reasons": {"no address": 1, "no consent": 1}},
+                **{"exported": 1, "entered": 1, "reasons": {"no address": 1, "no consent": 1}, "moved": []},
             },
             "retention": {
                 **{"eligible": 0, "suppressed": 0, "capped": 0, "outranked": 0, "held_out": 0, "over_limit": 0},
-                **{"exported": 0, "entered": 0, "reasons": {}},
+                **{"exported": 0, "entered": 0, "reasons": {}, "moved": []},
             },
         },
     }
@@ -377,8 +377,10 @@ def test_a_date_is_decided_the_same_again(warehouse: AudienceWarehouse) -> None:
 
 def test_a_dry_run_counts_and_writes_nothing(warehouse: AudienceWarehouse) -> None:
     warehouse.publish(profile("C1"))
-    with pytest.raises(AirflowSkipException, match="dry run, nothing is written or exported. premium: 1 eligible = 0 "):
-        warehouse.decide(dry_run="True")
+    with pytest.raises(
+        AirflowSkipException, match=r"dry run, nothing is written or exported\. premium: 1 eligible = 0 "
+    ):
+        warehouse.decide(counts_only="True")
     assert warehouse.ends() == []
 
 
@@ -401,7 +403,7 @@ def test_marts_of_an_earlier_version_are_named(warehouse: AudienceWarehouse) -> 
     warehouse.publish(profile("C1"))
     with warehouse.connect() as connection:
         connection.execute("alter table marts.customer_360_profile drop column deceased_date")
-    with pytest.raises(AirflowFailException, match="lacks deceased_date.*Run customer_360_refresh for 2026-03-31"):
+    with pytest.raises(AirflowFailException, match=r"lacks deceased_date.*Run customer_360_refresh for 2026-03-31"):
         warehouse.decide()
 
 
@@ -477,9 +479,7 @@ def test_a_right_decision_passes_every_check(decided: AudienceWarehouse) -> None
     assert decided.validate(*OF_FAULTS) == {"passed": len(FAULTS), "warned": 0, "failed": 0}
 
 
-@pytest.mark.parametrize(
-    ("check", "fault"), [(check, fault) for check, faults in FAULTS.items() for fault in faults]
-)
+@pytest.mark.parametrize(("check", "fault"), [(check, fault) for check, faults in FAULTS.items() for fault in faults])
 def test_a_planted_fault_is_named_by_its_check(decided: AudienceWarehouse, check: str, fault: str) -> None:
     with duckdb.connect(str(decided.file)) as connection:
         connection.execute(fault.replace("{}", "ops.audience_memberships"))

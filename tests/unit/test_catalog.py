@@ -239,7 +239,7 @@ def test_eligibility_is_a_boolean_column_or_a_comparison(
 def test_a_template_of_its_own_is_used_where_there_is_one(
     manifest: dict[str, Any], templates: Path, tmp_path: Path
 ) -> None:
-    assert premium(load_catalog()).template == "exports/_audience.sql"
+    assert premium(load_catalog()).template == "exports/_eligible.sql"
     (templates / "exports" / "premium.sql").write_text("select 1")
     described = premium(read(campaign(manifest, eligibility=None), tmp_path, templates))
     assert (described.template, described.conditions) == ("exports/premium.sql", ())
@@ -261,6 +261,26 @@ def test_a_template_of_its_own_is_used_where_there_is_one(
             "holdout is 0.1, but there is no such key: the keys here are name, eligibility, order, limit, columns",
         ),
         ({"columns": ["customer_id", "shoe_size"]}, "columns is 'shoe_size': customer_360_profile has no such column"),
+        (
+            {"columns": ["customer_id", "deceased_date"]},
+            "columns is 'deceased_date': no audience may hold it. Those that it may are customer_id, ",
+        ),
+        ({"priority": 0}, "priority is 0: Input should be greater than or equal to 1"),
+        ({"holdout_share": 0.6}, "holdout_share is 0.6: Input should be less than or equal to 0.5"),
+        ({"holdout_salt": "a'b"}, 'holdout_salt is "a\'b"'),
+        ({"cap_days": -1}, "cap_days is -1: Input should be greater than or equal to 0"),
+        ({"cap_days": "7"}, "cap_days is '7': Input should be a valid integer"),
+        ({"purpose": "post"}, "purpose is 'post': Input should be 'email' or 'ads'"),
+        ({"approval": {"size_pct": -1}}, "approval.size_pct is -1: Input should be greater than or equal to 0"),
+        ({"approval": {"size": 1}}, "approval.size is 1, but there is no such key"),
+        ({"destinations": []}, "destinations is []: Tuple should have at least 1 item"),
+        ({"destinations": [{"name": "Ads"}]}, "destinations.0.name is 'Ads'"),
+        ({"destinations": [{"format": "xlsx"}]}, "destinations.0.format is 'xlsx': Input should be 'csv', "),
+        ({"destinations": [{"lifetime_days": 0}]}, "destinations.0.lifetime_days is 0: Input should be greater"),
+        (
+            {"destinations": [{"name": "ads"}, {"name": "ads"}]},
+            "ads is there twice: give each destination a name of its own",
+        ),
         ({"columns": ["email"]}, "columns is ['email']: customer_id is missing"),
         ({"eligibility": None}, "eligibility is not given: say who is eligible, or write"),
         ({"eligibility": "shoe_size > 40"}, "eligibility is 'shoe_size > 40': customer_360_profile has no column"),

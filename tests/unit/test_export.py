@@ -1,4 +1,4 @@
-"""What a campaign's audience holds, and what a reader finds while and after it is written."""
+"""What the files of a campaign's audience hold, and what a reader finds while and after they are written."""
 
 from __future__ import annotations
 
@@ -16,80 +16,51 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import duckdb
 import fsspec
 import pytest
+import s3fs
 import structlog
-from airflow.sdk import DAG, ObjectStoragePath
+from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.sdk.io import attach
 
-from include.customer_360.catalog import MANIFEST, Campaign, load_catalog
-from include.customer_360.operators.export import (
-    MASKED,
-    CheckExportRootOperator,
-    ExportAudienceOperator,
-    audience_csv,
-    write_audience,
-)
-from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES, Settings
+from include.customer_360.catalog import Campaign, Destination
+from include.customer_360.operators import audiences
+from include.customer_360.operators.audience_files import Attempt
+from include.customer_360.operators.audiences import MASKED
+from include.customer_360.operators.export import CheckExportRootOperator, ExportAudienceOperator
+from include.customer_360.operators.export_log import LogExportsOperator
+from include.customer_360.settings import PROJECT_ROOT, Settings
 from local.sample import needs_sample
 from local.sources import WarehouseError
+from tests.unit.audience_warehouse import AS_OF_DATE, CAMPAIGNS, AudienceWarehouse, campaign, profile, rendered
+from tests.unit.s3_server import S3Server, s3_server
 
-CAMPAIGNS = load_catalog().campaigns
-NAMED = {campaign.name: campaign for campaign in CAMPAIGNS}
-RETENTION, ONBOARDING, PREMIUM = NAMED["retention"], NAMED["onboarding"], NAMED["premium"]
-FIRST_THREE = (RETENTION, ONBOARDING, PREMIUM)
-AS_OF_DATE = "2026-03-31"
-
-PROFILE = json.loads(MANIFEST.read_text())["nodes"]["model.customer_analytics.customer_360_profile"]
-PROFILE_COLUMNS = {name: column["data_type"] for name, column in PROFILE["columns"].items()}
-
-
-def profile(customer_id: str, **values: object) -> dict[str, object]:
-    """Return a customer who is eligible for every campaign, with `values` instead of the usual ones."""
-    return {
-        "customer_id": customer_id,
-        "full_name": "Ada Byron",
-        "email": f"{customer_id.lower()}@example.com",
-        "tenure_months": 3,
-        "lifetime_value": "60000.00",
-        "spend_change_pct": "-40.0000",
-        "avg_monthly_spend": "5000.0000",
-        "travel_spend_pct": "30.0000",
-        "eligible_for_retention_campaign": True,
-        "eligible_for_onboarding_campaign": True,
-        "eligible_for_premium_campaign": True,
-        "as_of_date": AS_OF_DATE,
-    } | values
+PREMIUM = campaign(columns=("customer_id", "full_name", "email", "lifetime_value", "spend_change_pct"))
+HEADER = "customer_id,full_name,email,lifetime_value,spend_change_pct\n"
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A path for a DuckDB file, which is not there yet, behind the Airflow connection `warehouse`."""
+def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AudienceWarehouse:
     file = tmp_path / "warehouse.duckdb"
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(file)}))
-    return file
+    monkeypatch.setattr(audiences, "today", lambda: datetime.date(2026, 4, 1))
+    return AudienceWarehouse(file)
 
 
 @pytest.fixture
-def publish(warehouse: Path) -> Callable[..., None]:
-    def replace_profiles(*profiles: dict[str, object]) -> None:
-        with duckdb.connect(str(warehouse)) as connection:
-            connection.execute("create schema if not exists marts")
-            columns = ", ".join(f"{name} {data_type}" for name, data_type in PROFILE_COLUMNS.items())
-            connection.execute(f"create or replace table marts.customer_360_profile ({columns})")
-            for row in profiles:
-                marks = ", ".join("?" for _ in row)
-                into = f"insert into marts.customer_360_profile ({', '.join(row)})"
-                connection.execute(f"{into} values ({marks})", list(row.values()))
+def decide(warehouse: AudienceWarehouse) -> Callable[..., None]:
+    """Publish these profiles, and decide for the premium campaign."""
 
-    return replace_profiles
+    def publish_and_decide(*profiles: dict[str, object], of: Campaign = PREMIUM) -> None:
+        warehouse.publish(*profiles)
+        warehouse.decide(of)
+
+    return publish_and_decide
 
 
 @pytest.fixture
@@ -97,244 +68,352 @@ def export_root(tmp_path: Path) -> Path:
     return tmp_path / "exports"
 
 
-def rendered(campaign: Campaign, export_root: object, as_of_date: str = AS_OF_DATE) -> ExportAudienceOperator:
-    with DAG("exports", schedule=None, template_searchpath=str(SQL_TEMPLATES)):
-        operator = ExportAudienceOperator(
-            task_id="export", campaign=campaign, export_root=str(export_root), as_of_date=as_of_date
-        )
-    operator.resolve_template_files()
-    operator.render_template_fields({"run_id": "run_1"})
-    return operator
-
-
 def export(
-    campaign: Campaign, export_root: object, as_of_date: str = AS_OF_DATE, run_id: str = "run_1"
+    export_root: object, of: Campaign = PREMIUM, as_of_date: str = AS_OF_DATE, run_id: str = "run_1", **values: str
 ) -> dict[str, Any]:
-    return rendered(campaign, export_root, as_of_date).execute({"dag_run": SimpleNamespace(run_id=run_id)})
+    operator = rendered(ExportAudienceOperator, as_of_date, campaign=of, export_root=str(export_root), **values)
+    return operator.execute({"dag_run": SimpleNamespace(run_id=run_id)})
 
 
-def folder_of(campaign: Campaign, export_root: Path, as_of_date: str = AS_OF_DATE) -> Path:
-    return export_root / campaign.name / f"as_of_date={as_of_date}"
+def folder_of(export_root: Path, as_of_date: str = AS_OF_DATE, name: str = "premium") -> Path:
+    return export_root / name / f"as_of_date={as_of_date}"
 
 
-def audience(campaign: Campaign, export_root: Path) -> str:
-    return (folder_of(campaign, export_root) / "audience.csv").read_bytes().decode()
+def audience(export_root: Path, name: str = "audience.csv") -> str:
+    return (folder_of(export_root) / name).read_bytes().decode()
 
 
 def file_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def exported_ids(campaign: Campaign, export_root: Path) -> list[str]:
-    return [row["customer_id"] for row in csv.DictReader(io.StringIO(audience(campaign, export_root)))]
+def ids(export_root: Path, name: str = "audience.csv", as_of_date: str = AS_OF_DATE) -> list[str]:
+    content = (folder_of(export_root, as_of_date) / name).read_bytes().decode()
+    return [row["customer_id"] for row in csv.DictReader(io.StringIO(content))]
+
+
+FILES = ["audience.csv", "entered.csv", "left.csv", "manifest.json"]
 
 
 # Who is in an audience, and in which order
 
 
-def test_retention_takes_the_steepest_decline_first(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1", spend_change_pct="-35.5"), profile("C2", spend_change_pct="-80", lifetime_value="123456.7"))
-    export(RETENTION, export_root)
-    assert audience(RETENTION, export_root) == (
-        "customer_id,full_name,email,lifetime_value,spend_change_pct\n"
-        "C2,Ada Byron,c2@example.com,123456.70,-80.0000\n"
-        "C1,Ada Byron,c1@example.com,60000.00,-35.5000\n"
+def test_who_is_exported_stands_there_in_the_order_of_the_ranks(decide: Callable[..., None], export_root: Path) -> None:
+    decide(
+        profile("C1", lifetime_value="9000", spend_change_pct="-35.5"),
+        profile("C2", lifetime_value="123456.7"),
+        profile("C3", lifetime_value="10000", spend_change_pct="900.12345"),
+    )
+    export(export_root)
+    assert audience(export_root) == (
+        HEADER + "C2,Ada Byron,c2@example.com,123456.70,-40.0000\n"
+        "C3,Ada Byron,c3@example.com,10000.00,900.1235\n"
+        "C1,Ada Byron,c1@example.com,9000.00,-35.5000\n"
     )
 
 
-def test_onboarding_takes_the_fastest_growth_first(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1", spend_change_pct="50"), profile("C2", spend_change_pct="900.12345", tenure_months=6))
-    export(ONBOARDING, export_root)
-    assert audience(ONBOARDING, export_root) == (
-        "customer_id,full_name,email,tenure_months,spend_change_pct,avg_monthly_spend\n"
-        "C2,Ada Byron,c2@example.com,6,900.1235,5000.0000\n"
-        "C1,Ada Byron,c1@example.com,3,50.0000,5000.0000\n"
-    )
-
-
-def test_premium_takes_the_highest_lifetime_value_first(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1", lifetime_value="9000"), profile("C2", lifetime_value="10000", travel_spend_pct="100"))
-    export(PREMIUM, export_root)
-    assert audience(PREMIUM, export_root) == (
-        "customer_id,full_name,email,lifetime_value,travel_spend_pct\n"
-        "C2,Ada Byron,c2@example.com,10000.00,100.0000\n"
-        "C1,Ada Byron,c1@example.com,9000.00,30.0000\n"
-    )
-
-
-@pytest.mark.parametrize("campaign", FIRST_THREE, ids=lambda campaign: campaign.name)
-def test_only_customers_eligible_for_the_campaign(
-    campaign: Campaign, publish: Callable[..., None], export_root: Path
+@pytest.mark.parametrize("status", ["suppressed", "capped", "outranked", "over_limit", "held_out"])
+def test_nobody_of_another_status_is_in_a_first_export(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path, status: str
 ) -> None:
-    flag = f"eligible_for_{campaign.name}_campaign"
-    publish(profile("C1", **{flag: False}), profile("C2", **{flag: None}), profile("C3"))
-    export(campaign, export_root)
-    assert exported_ids(campaign, export_root) == ["C3"]
+    decide(profile("C1"), profile("C2"))
+    with warehouse.connect() as connection:
+        connection.execute("update ops.audience_memberships set status = ? where customer_id = 'C1'", [status])
+    export(export_root)
+    assert [ids(export_root, name) for name in FILES[:3]] == [["C2"], ["C2"], []]
 
 
-def test_retention_starts_at_a_lifetime_value_of_50000(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1", lifetime_value="49999.99"), profile("C2", lifetime_value="50000.00"))
-    export(RETENTION, export_root)
-    assert exported_ids(RETENTION, export_root) == ["C2"]
+@pytest.mark.parametrize("each", CAMPAIGNS.values(), ids=CAMPAIGNS)
+def test_every_campaign_can_be_exported(decide: Callable[..., None], export_root: Path, each: Campaign) -> None:
+    flags = {f"eligible_for_{name}_campaign": True for name in ("retention", "onboarding", "premium")}
+    decide(*(profile(f"C{n}", **flags) for n in range(3)), of=each)
+    result = export(export_root, of=each)
+    # A campaign that somebody added may have none of them.
+    assert result["row_count"] == result["decision"].get("exported", 0)
+    assert result["owner"] == each.owner
+    content = (folder_of(export_root, name=each.name) / "audience.csv").read_text()
+    assert content.startswith(",".join(each.columns) + "\n")
 
 
-@pytest.mark.parametrize("campaign", [RETENTION, ONBOARDING], ids=lambda campaign: campaign.name)
-def test_customers_without_a_change_come_last(
-    campaign: Campaign, publish: Callable[..., None], export_root: Path
+def test_a_run_for_another_campaign_skips_it(decide: Callable[..., None], export_root: Path) -> None:
+    decide(profile("C1"))
+    with pytest.raises(AirflowSkipException, match="for campaign 'retention' only"):
+        export(export_root, only="retention")
+    assert not export_root.exists()
+
+
+# Who enters and who leaves
+
+
+def earlier_export(warehouse: AudienceWarehouse, *customers: str, on: str = "2026-03-30", **values: object) -> None:
+    """Have an earlier date's audience of the premium campaign exported to these customers."""
+    for customer_id in customers:
+        warehouse.remember("premium", on, customer_id, **values)
+    warehouse.exported("premium", on)
+
+
+def test_in_a_first_export_everybody_enters_and_nobody_leaves(decide: Callable[..., None], export_root: Path) -> None:
+    decide(profile("C1"), profile("C2"))
+    result = export(export_root)
+    assert audience(export_root, "entered.csv") == audience(export_root)
+    assert audience(export_root, "left.csv") == HEADER
+    assert {name: each["row_count"] for name, each in result["files"].items()} == {
+        **{"audience.csv": 2, "entered.csv": 2, "left.csv": 0}
+    }
+
+
+def test_entered_and_left_are_against_the_previous_export(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
 ) -> None:
-    publish(profile("C1", spend_change_pct=None), profile("C2", spend_change_pct="-50"))
-    export(campaign, export_root)
-    assert exported_ids(campaign, export_root) == ["C2", "C1"]
+    earlier_export(warehouse, "C0", on="2026-03-28")
+    earlier_export(warehouse, "C1", "C2", "C9")
+    warehouse.remember("premium", "2026-03-30", "C4", status="held_out")
+    decide(profile("C1"), profile("C3"), profile("C2", eligible_for_premium_campaign=False), profile("C4"))
+    export(export_root)
+    assert ids(export_root) == ["C1", "C3", "C4"]
+    assert ids(export_root, "entered.csv") == ["C3", "C4"]
+    # C9 is in no mart any more: its id alone is left.
+    assert audience(export_root, "left.csv") == HEADER + "C2,Ada Byron,c2@example.com,60000.00,-40.0000\nC9,,,,\n"
 
 
-@pytest.mark.parametrize("campaign", CAMPAIGNS, ids=lambda campaign: campaign.name)
-def test_every_campaign_can_be_exported(campaign: Campaign, publish: Callable[..., None], export_root: Path) -> None:
-    publish(*(profile(f"C{n}") for n in range(3)))
-    result = export(campaign, export_root)
-    assert result["row_count"] <= 3
-    assert result["owner"] == campaign.owner
-    assert audience(campaign, export_root).startswith("customer_id,")
+def test_an_audience_that_was_decided_and_not_exported_counts_for_nothing(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    earlier_export(warehouse, "C1", on="2026-03-29")
+    for customer_id in ("C1", "C2"):
+        warehouse.remember("premium", "2026-03-30", customer_id)
+    decide(profile("C1"), profile("C2"))
+    export(export_root)
+    assert ids(export_root, "entered.csv") == ["C2"]
 
 
-@pytest.mark.parametrize("campaign", FIRST_THREE, ids=lambda campaign: campaign.name)
-def test_equal_customers_come_by_id(campaign: Campaign, publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C3"), profile("C1"), profile("C2"))
-    export(campaign, export_root)
-    assert exported_ids(campaign, export_root) == ["C1", "C2", "C3"]
+def test_each_destination_has_a_previous_export_of_its_own(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    premium = campaign(destinations=(Destination(), Destination(name="second")))
+    earlier_export(warehouse, "C1")
+    decide(profile("C1"), of=premium)
+    export(export_root, of=premium)
+    export(export_root, of=premium, destination="second")
+    assert [ids(export_root, name) for name in ("entered.csv", "second/entered.csv")] == [[], ["C1"]]
+    assert file_names(folder_of(export_root) / "second") == FILES
 
 
-def test_the_limit_keeps_the_first_in_order(publish: Callable[..., None], export_root: Path) -> None:
-    publish(*(profile(f"C{n}", lifetime_value=n * 1000) for n in range(1, 6)))
-    campaign = PREMIUM.model_copy(update={"limit": 2})
-    result = export(campaign, export_root)
-    assert exported_ids(campaign, export_root) == ["C5", "C4"]
-    assert result["row_count"] == 2
+def test_who_was_suppressed_since_leaves(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    earlier_export(warehouse, "C1", "C2")
+    warehouse.suppress(customer_id="C1")
+    decide(profile("C1"), profile("C2"))
+    export(export_root)
+    assert (ids(export_root), ids(export_root, "left.csv")) == (["C2"], ["C1"])
 
 
-def test_the_order_is_the_settings(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1", lifetime_value="9000"), profile("C2", lifetime_value="10000"))
-    campaign = PREMIUM.model_copy(update={"order": "lifetime_value asc"})
-    export(campaign, export_root)
-    assert exported_ids(campaign, export_root) == ["C1", "C2"]
+def test_whoever_stays_is_not_capped_and_so_does_not_leave(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    earlier_export(warehouse, "C1")
+    warehouse.remember("retention", "2026-03-30", "C1")
+    warehouse.remember("retention", "2026-03-30", "C2")
+    decide(profile("C1"), profile("C2"))
+    export(export_root)
+    assert warehouse.ends()[1] == ("C2", "capped", "retention entered on 2026-03-30")
+    assert (ids(export_root), ids(export_root, "left.csv")) == (["C1"], [])
+
+
+def test_who_was_suppressed_after_the_decision_is_in_no_file_but_left_and_nobody_takes_the_place(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    premium = campaign(limit=2)
+    earlier_export(warehouse, "C1")
+    decide(*(profile(f"C{number}", lifetime_value=10 - number) for number in range(1, 4)), of=premium)
+    warehouse.suppress(customer_id="C1", valid_from="2026-04-01", recorded_at="2999-01-01")
+    export(export_root, of=premium)
+    assert [ids(export_root, name) for name in FILES[:3]] == [["C2"], ["C2"], ["C1"]]
+
+
+def test_who_is_suppressed_between_two_exports_of_a_date_leaves_with_the_second(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    decide(profile("C1"), profile("C2"))
+    export(export_root)
+    warehouse.exported("premium", AS_OF_DATE)
+    warehouse.suppress(customer_id="C1", recorded_at="2999-01-01")
+    warehouse.decide(PREMIUM)
+    export(export_root)
+    assert [ids(export_root, name) for name in FILES[:3]] == [["C2"], ["C2"], ["C1"]]
+
+
+def test_a_held_out_customer_who_is_suppressed_after_the_decision_was_never_there(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    decide(profile("C1"), profile("C2"))
+    with warehouse.connect() as connection:
+        connection.execute(
+            "update ops.audience_memberships set status = 'suppressed', reason = 'after decision', "
+            "split_group = 'control' where customer_id = 'C1'"
+        )
+    export(export_root)
+    assert ids(export_root, "left.csv") == []
 
 
 @pytest.mark.parametrize(
-    ("campaign", "order_and_limit"),
+    ("entered_on", "previous", "sent_anew"),
     [
-        (RETENTION, "order by spend_change_pct asc nulls last, customer_id\nlimit 1000"),
-        (ONBOARDING, "order by spend_change_pct desc nulls last, customer_id\nlimit 2000"),
-        (PREMIUM, "order by lifetime_value desc nulls last, customer_id\nlimit 5000"),
+        ("2025-03-31", "2026-03-30", True),
+        ("2025-04-01", "2026-03-30", False),
+        ("2025-03-30", "2026-03-30", False),
+        ("2025-03-30", "2026-03-29", True),
+        ("2024-03-31", "2026-03-30", True),
     ],
-    ids=lambda value: getattr(value, "name", ""),
+    ids=["after 365 days", "after 364", "the day after", "the day it was missed", "a second time after 730"],
 )
-def test_the_rendered_sql_is_what_the_interface_shows(campaign: Campaign, order_and_limit: str) -> None:
-    operator = rendered(campaign, "anywhere")
-    assert operator.sql.endswith(order_and_limit)
-    assert "sql" in operator.template_fields
+def test_who_is_forgotten_at_the_destination_is_sent_anew(
+    decide: Callable[..., None],
+    warehouse: AudienceWarehouse,
+    export_root: Path,
+    entered_on: str,
+    previous: str,
+    sent_anew: bool,
+) -> None:
+    premium = campaign(destinations=(Destination(lifetime_days=365),))
+    earlier_export(warehouse, "C1", on=previous, entered=False, entered_on=entered_on)
+    decide(profile("C1"), of=premium)
+    export(export_root, of=premium)
+    assert ids(export_root, "entered.csv") == (["C1"] if sent_anew else [])
 
 
-# The bytes of the CSV
+# The bytes
 
 
 def test_names_with_separators_quotes_line_breaks_and_letters_of_any_language(
-    publish: Callable[..., None], export_root: Path
+    decide: Callable[..., None], export_root: Path
 ) -> None:
-    publish(
+    decide(
         profile("C1", full_name="Byron, Ada"),
         profile("C2", full_name='Ada "the first" Byron'),
         profile("C3", full_name="Ada\nByron"),
         profile("C4", full_name="Ada\rByron"),
         profile("C5", full_name="Łucja Ångström 李"),
         profile("C6", full_name=None),
+        profile("C7", full_name="=cmd|' /C calc'!A0"),
+        profile("C8", full_name="李 Ada"),
     )
-    export(PREMIUM, export_root)
-    assert (folder_of(PREMIUM, export_root) / "audience.csv").read_bytes() == (
-        "customer_id,full_name,email,lifetime_value,travel_spend_pct\n"
-        'C1,"Byron, Ada",c1@example.com,60000.00,30.0000\n'
-        'C2,"Ada ""the first"" Byron",c2@example.com,60000.00,30.0000\n'
-        'C3,"Ada\nByron",c3@example.com,60000.00,30.0000\n'
-        'C4,"Ada\rByron",c4@example.com,60000.00,30.0000\n'
-        "C5,Łucja Ångström 李,c5@example.com,60000.00,30.0000\n"
-        "C6,,c6@example.com,60000.00,30.0000\n"
+    export(export_root)
+    assert (folder_of(export_root) / "audience.csv").read_bytes() == (
+        HEADER + 'C1,"Byron, Ada",c1@example.com,60000.00,-40.0000\n'
+        'C2,"Ada ""the first"" Byron",c2@example.com,60000.00,-40.0000\n'
+        'C3,"Ada\nByron",c3@example.com,60000.00,-40.0000\n'
+        'C4,"Ada\rByron",c4@example.com,60000.00,-40.0000\n'
+        "C5,Łucja Ångström 李,c5@example.com,60000.00,-40.0000\n"
+        "C6,,c6@example.com,60000.00,-40.0000\n"
+        "C7,'=cmd|' /C calc'!A0,c7@example.com,60000.00,-40.0000\n"
+        "C8,李 Ada,c8@example.com,60000.00,-40.0000\n"
     ).encode()
 
 
-def test_each_type_has_one_text_form() -> None:
-    row = (True, False, None, Decimal("1E+3"), Decimal("0.0000000"), 7, datetime.date(2026, 3, 1))
-    assert audience_csv(["a", "b", "c", "d", "e", "f", "g"], [row]) == (
-        b"a,b,c,d,e,f,g\ntrue,false,,1000,0.0000000,7,2026-03-01\n"
+def test_the_same_decision_gives_the_same_bytes(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    earlier_export(warehouse, "C2", "C8")
+    decide(*(profile(f"C{number}", full_name="=1") for number in range(5)))
+    warehouse.suppress(customer_id="C4", valid_from="2026-04-01", recorded_at="2026-01-01")
+    first = export(export_root, run_id="run_1")
+    before = {name: content for name, content in files_of(folder_of(export_root)).items() if name != "manifest.json"}
+    warehouse.exported("premium", AS_OF_DATE)
+    decide(*(profile(f"C{number}", full_name="=1") for number in reversed(range(5))))
+    second = export(export_root, run_id="run_2")
+    after = {name: content for name, content in files_of(folder_of(export_root)).items() if name != "manifest.json"}
+    assert after == before
+    assert first["files"] == second["files"]
+    for name, described in first["files"].items():
+        assert described["sha256"] == hashlib.sha256(before[name]).hexdigest()
+
+
+# What an ad platform takes
+
+GOOGLE, META = (
+    Destination(name="google", format="google_customer_match"),
+    Destination(name="meta", format="meta_custom_audience"),
+)
+ADS = campaign(destinations=(Destination(), GOOGLE, META))
+
+
+def hashed(*addresses: str) -> str:
+    return "".join(f"{hashlib.sha256(address.encode()).hexdigest()}\n" for address in addresses)
+
+
+def platform_file(export_root: Path, destination: str, name: str = "audience.csv") -> str:
+    export(export_root, of=ADS, destination=destination)
+    return audience(export_root, f"{destination}/{name}")
+
+
+def test_an_upload_to_google_holds_the_hashes_of_its_own_form_of_the_address(
+    decide: Callable[..., None], export_root: Path
+) -> None:
+    decide(
+        profile("C1", email=" John.Smith+news@Gmail.com ", ads_opt_in=True),
+        profile("C2", email="ada.byron+news@example.com", ads_opt_in=True),
+        of=ADS,
+    )
+    assert platform_file(export_root, "google") == "Email\n" + hashed(
+        "johnsmith@gmail.com", "ada.byron+news@example.com"
     )
 
 
-def test_column_names_are_lower_case_on_an_engine_that_answers_in_upper_case(
-    publish: Callable[..., None], export_root: Path
+def test_an_upload_to_meta_keeps_the_dots(decide: Callable[..., None], export_root: Path) -> None:
+    decide(profile("C1", email=" John.Smith+news@Gmail.com ", ads_opt_in=True), of=ADS)
+    assert platform_file(export_root, "meta") == "email\n" + hashed("john.smith+news@gmail.com")
+
+
+@pytest.mark.parametrize("ads_opt_in", [False, None])
+def test_an_upload_holds_only_who_agreed_to_ads(
+    decide: Callable[..., None], export_root: Path, ads_opt_in: bool | None
 ) -> None:
-    publish(profile("C1"))
-    operator = rendered(PREMIUM, export_root)
-    operator.sql = "select 'C1' as CUSTOMER_ID"
-    operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})
-    assert audience(PREMIUM, export_root) == "customer_id\nC1\n"
+    decide(profile("C1", ads_opt_in=ads_opt_in), profile("C2", ads_opt_in=True), of=ADS)
+    assert platform_file(export_root, "google") == "Email\n" + hashed("c2@example.com")
+    manifest = json.loads(audience(export_root, "google/manifest.json"))
+    assert {name: manifest[name] for name in ("format", "purpose", "columns", "row_count")} == {
+        **{"format": "google_customer_match", "purpose": "ads", "columns": ["Email"], "row_count": 1}
+    }
+    export(export_root, of=ADS)
+    assert ids(export_root) == ["C1", "C2"]
 
 
-def csv_text(*values: object) -> str:
-    """Return the line of one row with these values, without its end."""
-    return audience_csv(["c"] * len(values), [values]).decode().split("\n", 1)[1].removesuffix("\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "cell"),
-    [
-        ("=1+1", "'=1+1"),
-        ("+15551234567", "'+15551234567"),
-        ("-Anna", "'-Anna"),
-        ("@sum(A1)", "'@sum(A1)"),
-        ("\tAnna", "'\tAnna"),
-        ("\rAnna", '"\'\rAnna"'),
-        ("\nAnna", '"\'\nAnna"'),
-        ("  =1+1", "'  =1+1"),
-        ("\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\ufeff-1", "'\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\ufeff-1"),
-        ("\x00=1", "'\x00=1"),
-        ("\N{FULLWIDTH EQUALS SIGN}1+1", "'\N{FULLWIDTH EQUALS SIGN}1+1"),
-        ("\N{FULLWIDTH PLUS SIGN}1", "'\N{FULLWIDTH PLUS SIGN}1"),
-        ("\N{FULLWIDTH HYPHEN-MINUS}1", "'\N{FULLWIDTH HYPHEN-MINUS}1"),
-        ("\N{FULLWIDTH COMMERCIAL AT}a", "'\N{FULLWIDTH COMMERCIAL AT}a"),
-        ("\N{MINUS SIGN}1", "'\N{MINUS SIGN}1"),
-        ('=HYPERLINK("http://example.com","Ada")', '"\'=HYPERLINK(""http://example.com"",""Ada"")"'),
-        ("-12.50", "'-12.50"),
-        ("'=1", "''=1"),
-        ("'t Hart", "''t Hart"),
-    ],
-)
-def test_a_text_that_a_spreadsheet_would_run_has_a_quote_before_it(text: str, cell: str) -> None:
-    assert csv_text(text) == cell
-
-
-@pytest.mark.parametrize(
-    "text", ["Anna-Lena", "a@example.com", "O'Brien", "1+1=2", " Ada", "", "李", "*", "(Ada)", "#1"]
-)
-def test_any_other_text_stays_as_it_is(text: str) -> None:
-    assert csv_text(text) == text
-
-
-def test_numbers_keep_their_sign() -> None:
-    assert csv_text(Decimal("-12.50"), -7, -0.5, None, datetime.date(2026, 3, 1)) == "-12.50,-7,-0.5,,2026-03-01"
-
-
-def test_a_program_gets_each_text_back_by_taking_one_quote_off() -> None:
-    texts = ["=1+1", "'=1+1", "''", "'", "\t-", "'t Hart", "-Anna, the first", "Ada", '"=1"', "\n=1", "O'Brien", "'\r"]
-    content = audience_csv(["full_name"], [(text,) for text in texts])
-    rows = list(csv.reader(io.StringIO(content.decode(), newline="")))[1:]
-    assert [cell.removeprefix("'") for (cell,) in rows] == texts
-
-
-def test_the_manifest_describes_the_bytes_with_the_quotes_on_each_run_the_same(
-    publish: Callable[..., None], export_root: Path
+def test_who_takes_back_the_consent_for_ads_leaves_the_platform(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
 ) -> None:
-    publish(profile("C1", full_name="=cmd|' /C calc'!A0", spend_change_pct="-35.5"))
-    results = [export(RETENTION, export_root, run_id=run_id) for run_id in ("run_1", "run_2")]
-    content = (folder_of(RETENTION, export_root) / "audience.csv").read_bytes()
-    assert content.splitlines()[1] == b"C1,'=cmd|' /C calc'!A0,c1@example.com,60000.00,-35.5000"
-    assert [result["sha256"] for result in results] == [hashlib.sha256(content).hexdigest()] * 2
+    warehouse.remember("premium", "2026-03-30", "C1", ads_consent=True)
+    warehouse.exported("premium", "2026-03-30", "meta")
+    decide(profile("C1", ads_opt_in=False), of=ADS)
+    assert platform_file(export_root, "meta") == "email\n"
+    assert audience(export_root, "meta/left.csv") == "email\n" + hashed("c1@example.com")
+
+
+def test_an_empty_address_is_never_hashed(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    for customer_id in ("C1", "C8", "C9"):
+        warehouse.remember("premium", "2026-03-30", customer_id, ads_consent=True)
+    warehouse.exported("premium", "2026-03-30", "meta")
+    decide(profile("C1", ads_opt_in=True), profile("C8", email=" ", ads_opt_in=True), of=ADS)
+    assert platform_file(export_root, "meta", "left.csv") == "email\n"
+
+
+def test_an_address_that_another_customer_has_in_the_audience_does_not_leave(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    warehouse.remember("premium", "2026-03-30", "C1", ads_consent=True)
+    warehouse.exported("premium", "2026-03-30", "google")
+    decide(
+        profile("C1", email="ada.byron@gmail.com", ads_opt_in=True, marketing_opt_in=False),
+        profile("C2", email="adabyron@gmail.com", ads_opt_in=True),
+        profile("C3", email="AdaByron+3@googlemail.com", ads_opt_in=True),
+        profile("C4", email="adabyron+4@gmail.com", ads_opt_in=True),
+        of=ADS,
+    )
+    assert platform_file(export_root, "google") == "Email\n" + hashed("adabyron@gmail.com", "adabyron@googlemail.com")
+    assert audience(export_root, "google/left.csv") == "Email\n"
 
 
 # Whom it does not name
@@ -347,21 +426,28 @@ NOT_THEIRS = (
 )
 
 
-def logged(campaign: Campaign, export_root: object, level: str) -> tuple[list[str], dict[str, Any]]:
+def logged(export_root: object, level: str, of: Campaign = PREMIUM) -> tuple[list[str], dict[str, Any]]:
     """Return what an export logs of its campaign at this level, and what it returns; nothing when it fails."""
     result = {}
     with structlog.testing.capture_logs() as logs, contextlib.suppress(AirflowException):
-        result = export(campaign, export_root)
+        result = export(export_root, of=of)
     lines = [log["event"] % log.get("positional_args", ()) for log in logs if log["log_level"] == level]
-    return [line for line in lines if campaign.name in line], result
+    return [line for line in lines if of.name in line], result
 
 
-def refusal(campaign: Campaign, export_root: Path) -> str:
+def refusal(export_root: Path) -> str:
     """Return the message with which the export is refused, which no retry follows."""
     with pytest.raises(AirflowFailException) as refused:
-        export(campaign, export_root)
+        export(export_root)
     assert not isinstance(refused.value, AirflowSkipException)
     return str(refused.value)
+
+
+def change(warehouse: AudienceWarehouse, **values: object) -> None:
+    """Show the role that exports other values of the profile than the one that decided saw."""
+    with warehouse.connect() as connection:
+        for name, value in values.items():
+            connection.execute(f"update marts.customer_360_profile set {name} = ?", [value])
 
 
 def test_masked_values_are_what_the_masking_policy_writes() -> None:
@@ -369,325 +455,355 @@ def test_masked_values_are_what_the_masking_policy_writes() -> None:
     assert set(re.findall("then '([^']+)'", policy)) == {MASKED}
 
 
-def test_an_audience_with_masked_values_is_refused_by_column(publish: Callable[..., None], export_root: Path) -> None:
-    publish(
-        profile("C1", full_name=MASKED, email=MASKED),
-        profile("C2", full_name=MASKED, email=MASKED),
-        profile("C3", full_name=None, email=MASKED),
-    )
-    assert refusal(RETENTION, export_root) == (
-        "The audience 'retention' of 2026-03-31 is not exported: full_name is masked (*****) for 2 of its 3 customers; "
-        f"email is masked (*****) for 3 of its 3 customers. {NOT_THEIRS}"
-    )
-    assert not export_root.exists()
-
-
-def test_a_template_that_puts_a_masked_name_into_a_text_is_refused_too(
-    publish: Callable[..., None], export_root: Path
+def test_an_audience_with_masked_values_is_refused_by_column(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
 ) -> None:
-    publish(profile("C1", full_name=MASKED))
-    operator = rendered(PREMIUM, export_root)
-    operator.sql = "select customer_id, 'Dear ' || full_name as salutation from marts.customer_360_profile"
-    with pytest.raises(AirflowFailException, match=r"salutation is masked \(\*{5}\) for 1 of its 1 customers"):
-        operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})
+    decide(profile("C1"), profile("C2"), profile("C3"))
+    with warehouse.connect() as connection:
+        connection.execute("update marts.customer_360_profile set full_name = '*****' where customer_id <> 'C2'")
+    assert refusal(export_root) == (
+        "The audience 'premium' of 2026-03-31 is not exported: full_name is masked (*****) for 2 of its 3 customers. "
+        f"{NOT_THEIRS}"
+    )
+    assert file_names(folder_of(export_root)) == []
+
+
+def test_masked_names_of_who_leaves_are_refused_too(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    earlier_export(warehouse, "C2")
+    decide(profile("C1"), profile("C2", full_name=MASKED, eligible_for_premium_campaign=False))
+    assert "full_name is masked (*****) for 1 of its 1 customers" in refusal(export_root)
+
+
+def test_masked_addresses_are_not_addresses(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    decide(profile("C1"), profile("C2"))
+    change(warehouse, email=MASKED)
+    assert "not exported: none of the 2 values in email is an address." in refusal(export_root)
+
+
+def test_an_upload_hashes_no_masked_address(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    decide(profile("C1", ads_opt_in=True), profile("C2", ads_opt_in=True), of=ADS)
+    with warehouse.connect() as connection:
+        connection.execute("update marts.customer_360_profile set email = '*****' where customer_id = 'C1'")
+    with pytest.raises(AirflowFailException, match=r"email is masked \(\*{5}\) for 1 of its 2 customers"):
+        export(export_root, of=ADS, destination="google")
 
 
 def test_an_audience_whose_addresses_are_all_the_same_is_refused(
-    publish: Callable[..., None], export_root: Path
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
 ) -> None:
-    publish(profile("C1", email="x@example.com"), profile("C2", email=" X@Example.com"), profile("C3", email=None))
-    assert "not exported: all 2 values in email are the same address." in refusal(RETENTION, export_root)
+    decide(profile("C1"), profile("C2"))
+    change(warehouse, email=" X@Example.com")
+    assert "not exported: all 2 values in email are the same address." in refusal(export_root)
 
 
-def test_an_audience_of_one_customer_has_one_address(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1"), profile("C2", email=None))
-    export(RETENTION, export_root)
-    assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
+def test_an_audience_of_one_customer_has_one_address(decide: Callable[..., None], export_root: Path) -> None:
+    decide(profile("C1"), profile("C2", email=None))
+    export(export_root)
+    assert ids(export_root) == ["C1"]
 
 
-def test_an_audience_without_an_address_is_refused(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1", email="n/a"), profile("C2", email="Ada Byron <>"), profile("C3", email=None))
-    assert "not exported: none of the 2 values in email is an address." in refusal(RETENTION, export_root)
+def test_an_audience_of_eligible_customers_none_of_whom_has_an_address_is_refused(
+    decide: Callable[..., None], export_root: Path
+) -> None:
+    decide(profile("C1", email="n/a"), profile("C2", email="Ada Byron <>"), profile("C3", email=None))
+    assert "not exported: none of the 2 values in email is an address." in refusal(export_root)
 
 
-def test_one_address_among_others_that_are_none_is_enough(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1", email="n/a"), profile("C2"))
-    export(RETENTION, export_root)
-    assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
+def test_one_address_among_others_that_are_none_is_enough(decide: Callable[..., None], export_root: Path) -> None:
+    decide(profile("C1", email="n/a"), profile("C2"))
+    export(export_root)
+    assert ids(export_root) == ["C2"]
 
 
 def test_an_audience_of_customers_who_alone_have_no_address_is_refused(
-    publish: Callable[..., None], export_root: Path
+    decide: Callable[..., None], export_root: Path
 ) -> None:
-    publish(profile("C1", email=None), profile("C2", email=None), profile("C3", eligible_for_retention_campaign=False))
-    assert "not exported: email is empty for all of its 2 customers." in refusal(RETENTION, export_root)
+    decide(profile("C1", email=None), profile("C2", email=None), profile("C3", eligible_for_premium_campaign=False))
+    assert "not exported: email is empty for all of its 2 customers." in refusal(export_root)
 
 
 def test_where_the_sources_deliver_no_address_at_all_the_export_warns(
-    publish: Callable[..., None], export_root: Path
+    decide: Callable[..., None], export_root: Path
 ) -> None:
-    publish(profile("C1", email=None), profile("C2", email=None))
-    (warning,), _ = logged(RETENTION, export_root, "warning")
-    assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
-    assert warning == (
+    decide(profile("C1", email=None), profile("C2", email=None))
+    (first, second), result = logged(export_root, "warning")
+    assert ids(export_root) == []
+    assert first == (
         "Nobody in marts.customer_360_profile has a value in email: the sources deliver none, or the role of "
-        "connection 'warehouse' does not see them. The audience 'retention' has an empty column."
+        "connection 'warehouse' does not see them. The audience 'premium' is empty."
     )
+    assert second.endswith("is empty: of 2 eligible customers 2 suppressed")
+    assert result["why_empty"] == "of 2 eligible customers 2 suppressed"
 
 
-def test_a_refused_audience_leaves_the_earlier_one_of_its_date(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1"))
-    export(RETENTION, export_root)
-    before = files_of(folder_of(RETENTION, export_root))
-    publish(profile("C1", email=MASKED), profile("C2", email=MASKED))
-    refusal(RETENTION, export_root)
-    assert files_of(folder_of(RETENTION, export_root)) == before
+def test_a_refused_audience_leaves_the_earlier_one_of_its_date(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    decide(profile("C1"))
+    export(export_root)
+    before = files_of(folder_of(export_root))
+    change(warehouse, full_name=MASKED)
+    refusal(export_root)
+    assert files_of(folder_of(export_root)) == before
 
 
 # The manifest
 
 
-def test_the_manifest_describes_the_audience(publish: Callable[..., None], warehouse: Path, export_root: Path) -> None:
-    publish(profile("C1"), profile("C2"))
+def test_the_manifest_describes_the_files(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    earlier_export(warehouse, "C2", "C8")
+    decide(profile("C1"), profile("C2"), profile("C3", marketing_opt_in=False))
     become(warehouse, "w-1")
-    export(RETENTION, export_root, run_id="manual__7")
-    folder = folder_of(RETENTION, export_root)
+    export(export_root, run_id="manual__7")
+    folder = folder_of(export_root)
+    sha256 = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES[:3]}
     expected = {
         "as_of_date": "2026-03-31",
-        "campaign": "retention",
+        "campaign": "premium",
         "columns": ["customer_id", "full_name", "email", "lifetime_value", "spend_change_pct"],
         "dag_run_id": "manual__7",
-        "owner": "lifecycle-marketing",
+        "decision": {"exported": 2, "suppressed": 1},
+        "destination": "csv",
+        "files": {
+            "audience.csv": {"row_count": 2, "sha256": sha256["audience.csv"]},
+            "entered.csv": {"row_count": 1, "sha256": sha256["entered.csv"]},
+            "left.csv": {"row_count": 1, "sha256": sha256["left.csv"]},
+        },
+        "format": "csv",
+        "owner": "premium-marketing",
+        "purpose": "email",
         "row_count": 2,
-        "sha256": hashlib.sha256((folder / "audience.csv").read_bytes()).hexdigest(),
+        "sha256": sha256["audience.csv"],
         "warehouse_id": "w-1",
     }
     text = (folder / "manifest.json").read_text(encoding="utf-8")
     assert json.loads(text) == expected
-    assert text.startswith('{\n  "as_of_date": "2026-03-31",\n  "campaign": "retention",\n')
+    assert text.startswith('{\n  "as_of_date": "2026-03-31",\n  "campaign": "premium",\n')
 
 
-def test_the_task_returns_path_and_manifest(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1"))
-    result = export(RETENTION, export_root)
-    folder = folder_of(RETENTION, export_root)
+def test_the_task_returns_path_manifest_and_times(decide: Callable[..., None], export_root: Path) -> None:
+    decide(profile("C1"))
+    result = export(export_root)
+    folder = folder_of(export_root)
+    times = [datetime.datetime.fromisoformat(result.pop(name)) for name in ("started_at", "finished_at")]
+    assert times == sorted(times)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert result == {"path": str(folder / "audience.csv"), **manifest}
 
 
-def test_the_log_has_campaign_date_and_customers_as_a_table(publish: Callable[..., None], export_root: Path) -> None:
-    publish(*(profile(f"C{number}") for number in range(1200)))
-    lines, _ = logged(PREMIUM, export_root, "info")
+def test_the_log_has_campaign_date_and_customers_as_a_table_and_nothing_of_a_person(
+    decide: Callable[..., None], export_root: Path
+) -> None:
+    decide(*(profile(f"C{number}") for number in range(1000)))
+    lines, result = logged(export_root, "info")
     assert lines[-1] == (
-        f"{folder_of(PREMIUM, export_root)}/audience.csv\ncampaign  as_of_date  customers\npremium   2026-03-31  1,200"
+        f"{folder_of(export_root)}/audience.csv\n"
+        "campaign  as_of_date  customers  entered  left\n"
+        "premium   2026-03-31  1,000      1,000    0"
     )
+    assert not re.search("@example.com|Ada Byron", "\n".join(lines) + json.dumps(result))
 
 
-def test_an_empty_audience_is_a_header_and_a_count_of_zero(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1", eligible_for_retention_campaign=False))
-    result = export(RETENTION, export_root)
-    assert audience(RETENTION, export_root) == "customer_id,full_name,email,lifetime_value,spend_change_pct\n"
+def test_an_empty_audience_is_a_header_and_a_count_of_zero(decide: Callable[..., None], export_root: Path) -> None:
+    decide(profile("C1", eligible_for_premium_campaign=False))
+    result = export(export_root)
+    assert audience(export_root) == HEADER
     assert result["row_count"] == 0
 
 
-def test_a_warning_says_which_condition_leaves_nobody(publish: Callable[..., None], export_root: Path) -> None:
-    publish(
-        profile("C1", eligible_for_retention_campaign=False),
-        profile("C2", eligible_for_retention_campaign=None),
-        profile("C3", eligible_for_retention_campaign=False, lifetime_value="1.00"),
+def test_a_warning_says_which_condition_leaves_nobody(decide: Callable[..., None], export_root: Path) -> None:
+    decide(
+        profile("C1", eligible_for_premium_campaign=False),
+        profile("C2", eligible_for_premium_campaign=None),
     )
-    warnings, result = logged(RETENTION, export_root, "warning")
-    assert warnings == [
-        "The audience 'retention' of 2026-03-31 is empty: no customer meets eligible_for_retention_campaign = true: "
-        "0 of 3"
-    ]
-    assert result["why_empty"] == "no customer meets eligible_for_retention_campaign = true: 0 of 3"
-    assert "why_empty" not in json.loads((folder_of(RETENTION, export_root) / "manifest.json").read_text())
+    warnings, result = logged(export_root, "warning")
+    why = "no customer meets eligible_for_premium_campaign = true: 0 of 2"
+    assert warnings == [f"The audience 'premium' of 2026-03-31 is empty: {why}"]
+    assert result["why_empty"] == why
+    assert "why_empty" not in json.loads((folder_of(export_root) / "manifest.json").read_text())
 
 
-def test_or_that_only_all_conditions_together_do(publish: Callable[..., None], export_root: Path) -> None:
-    publish(
-        profile("C1", eligible_for_retention_campaign=False),
-        profile("C2", lifetime_value="49999.99"),
-        profile("C3", lifetime_value="1.00"),
+def test_or_that_only_all_conditions_together_do(decide: Callable[..., None], export_root: Path) -> None:
+    retention = CAMPAIGNS["retention"]
+    decide(
+        profile("C2", eligible_for_retention_campaign=True, lifetime_value="49999.99"),
+        profile("C3", eligible_for_retention_campaign=True, lifetime_value="1.00"),
+        profile("C4", lifetime_value="50000.00"),
+        of=retention,
     )
-    _, result = logged(RETENTION, export_root, "warning")
+    _, result = logged(export_root, "warning", of=retention)
     assert result["why_empty"] == (
         "customers meet each condition, and nobody all of them: eligible_for_retention_campaign = true: 2 of 3; "
         "lifetime_value >= 50000: 1 of 3"
     )
 
 
-def test_or_that_the_template_of_the_campaign_does(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1"))
-    operator = rendered(
-        RETENTION.model_copy(update={"conditions": (), "template": "exports/_audience.sql"}), export_root
-    )
-    operator.sql = "select customer_id from marts.customer_360_profile where false"
-    result = operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})
-    assert result["why_empty"] == "include/sql/exports/_audience.sql selects nobody"
+def test_or_that_the_template_of_the_campaign_does(decide: Callable[..., None], export_root: Path) -> None:
+    decide(profile("C1", eligible_for_premium_campaign=False))
+    result = export(export_root, of=campaign(conditions=(), template="exports/_eligible.sql"))
+    assert result["why_empty"] == "include/sql/exports/_eligible.sql selects nobody"
 
 
 # Exporting a date again
 
 
-def test_the_same_marts_give_the_same_bytes(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C2"), profile("C1"))
-    export(RETENTION, export_root, run_id="run_1")
-    first = audience(RETENTION, export_root)
-    publish(profile("C1"), profile("C2"))
-    export(RETENTION, export_root, run_id="run_2")
-    assert audience(RETENTION, export_root) == first
-
-
-def test_changed_marts_replace_audience_and_manifest(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1"))
-    export(RETENTION, export_root, run_id="run_1")
-    publish(profile("C1"), profile("C2"))
-    export(RETENTION, export_root, run_id="run_2")
-    folder = folder_of(RETENTION, export_root)
+def test_changed_marts_replace_files_and_manifest(decide: Callable[..., None], export_root: Path) -> None:
+    decide(profile("C1"))
+    export(export_root, run_id="run_1")
+    decide(profile("C1"), profile("C2"))
+    export(export_root, run_id="run_2")
+    folder = folder_of(export_root)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    assert exported_ids(RETENTION, export_root) == ["C1", "C2"]
+    assert ids(export_root) == ["C1", "C2"]
     assert (manifest["row_count"], manifest["dag_run_id"]) == (2, "run_2")
-    assert file_names(folder) == ["audience.csv", "manifest.json"]
+    assert file_names(folder) == FILES
 
 
-def test_another_date_has_a_folder_of_its_own(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1"))
-    export(RETENTION, export_root)
-    publish(profile("C2", as_of_date="2026-04-01"))
-    export(RETENTION, export_root, as_of_date="2026-04-01")
-    assert exported_ids(RETENTION, export_root) == ["C1"]
-    assert (folder_of(RETENTION, export_root, "2026-04-01") / "manifest.json").is_file()
+def test_another_date_has_a_folder_of_its_own(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    decide(profile("C1"))
+    export(export_root)
+    warehouse.publish(profile("C2", as_of_date="2026-04-01"))
+    warehouse.remember("premium", "2026-04-01", "C2")
+    export(export_root, as_of_date="2026-04-01")
+    assert ids(export_root) == ["C1"]
+    assert ids(export_root, as_of_date="2026-04-01") == ["C2"]
 
 
 # Which warehouse they are of
 
 
-def become(file: Path, warehouse_id: str) -> None:
+def become(warehouse: AudienceWarehouse, warehouse_id: str) -> None:
     """Give the warehouse this id, as a run does that finds none."""
-    with duckdb.connect(str(file)) as connection:
-        connection.execute("create schema if not exists ops")
-        connection.execute("create or replace table ops.warehouse (warehouse_id varchar, made_at timestamp)")
+    with warehouse.connect() as connection:
+        connection.execute("delete from ops.warehouse")
         connection.execute("insert into ops.warehouse values (?, timestamp '2026-03-01')", [warehouse_id])
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_the_audience_of_another_warehouse_is_left(
-    publish: Callable[..., None], warehouse: Path, export_root: Path
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
 ) -> None:
-    publish(profile("C1"))
+    decide(profile("C1"))
     become(warehouse, "w-1")
-    export(RETENTION, export_root)
-    folder = folder_of(RETENTION, export_root)
+    export(export_root)
+    folder = folder_of(export_root)
     before = files_of(folder)
-    publish(profile("C2"))
+    decide(profile("C2"))
     become(warehouse, "w-2")
-    assert refusal(RETENTION, export_root) == (
-        f"{folder}/manifest.json is of warehouse 'w-1', and this warehouse is 'w-2': the audience 'retention' is not "
+    assert refusal(export_root) == (
+        f"{folder}/manifest.json is of warehouse 'w-1', and this warehouse is 'w-2': the audience 'premium' is not "
         "exported, and that one stays. Where both should be one, for example after a warehouse was made anew, move "
         f"{folder} away; otherwise name another EXPORT_ROOT. Then clear this task."
     )
     assert files_of(folder) == before
 
-    export(ONBOARDING, export_root)
-    publish(profile("C2", as_of_date="2026-04-01"))
-    export(RETENTION, export_root, as_of_date="2026-04-01")
-    assert exported_ids(ONBOARDING, export_root) == ["C2"]
+    warehouse.publish(profile("C2", as_of_date="2026-04-01"))
+    warehouse.remember("premium", "2026-04-01", "C2")
+    export(export_root, as_of_date="2026-04-01")
+    assert ids(export_root, as_of_date="2026-04-01") == ["C2"]
 
 
-def test_an_audience_of_a_version_without_ids_is_replaced_with_a_word(
-    publish: Callable[..., None], warehouse: Path, export_root: Path
+@pytest.mark.parametrize("content", [b'{"row_count": 1}', b"", b"[]", b'{"warehouse_id": nul', b"\xff"])
+def test_what_names_no_warehouse_is_replaced_with_a_word(
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path, content: bytes
 ) -> None:
-    folder = folder_of(RETENTION, export_root)
-    write_audience(ObjectStoragePath(str(folder)), OLD, manifest_of(OLD))
-    publish(profile("C2"))
-    become(warehouse, "w-2")
-    lines, result = logged(RETENTION, export_root, "info")
-    assert f"{folder}/manifest.json says nothing of its warehouse, as before there were ids: it is replaced." in lines
-    assert result["warehouse_id"] == "w-2"
-    assert json.loads((folder / "manifest.json").read_text())["warehouse_id"] == "w-2"
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"warehouse_id": nul', b"\xff"])
-def test_what_is_no_manifest_is_replaced_with_a_word(
-    publish: Callable[..., None], warehouse: Path, export_root: Path, content: bytes
-) -> None:
-    folder = folder_of(RETENTION, export_root)
+    folder = folder_of(export_root)
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_bytes(content)
-    publish(profile("C2"))
+    decide(profile("C2"))
     become(warehouse, "w-2")
-    lines, _ = logged(RETENTION, export_root, "info")
-    assert any("says nothing of its warehouse" in line for line in lines)
+    lines, _ = logged(export_root, "info")
+    assert f"{folder}/manifest.json says nothing of its warehouse, as before there were ids: it is replaced." in lines
     assert json.loads((folder / "manifest.json").read_text())["warehouse_id"] == "w-2"
 
 
 def test_a_warehouse_without_an_id_exports_but_replaces_no_audience_of_one_that_has_it(
-    publish: Callable[..., None], warehouse: Path, export_root: Path
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path
 ) -> None:
-    publish(profile("C1"))
-    assert export(RETENTION, export_root)["warehouse_id"] is None
+    decide(profile("C1"))
+    assert export(export_root)["warehouse_id"] is None
     become(warehouse, "w-1")
-    assert export(RETENTION, export_root)["warehouse_id"] == "w-1"
-    with duckdb.connect(str(warehouse)) as connection:
+    assert export(export_root)["warehouse_id"] == "w-1"
+    with warehouse.connect() as connection:
         connection.execute("drop table ops.warehouse")
-    message = refusal(RETENTION, export_root)
+    message = refusal(export_root)
     assert "is of warehouse 'w-1', and this warehouse is without an id that this export can read" in message
     assert "Run customer_360_refresh, which gives the warehouse an id" in message
 
 
 def test_the_sample_stays_out_of_the_way_of_what_the_exports_would_refuse_to_replace(
-    publish: Callable[..., None], warehouse: Path, export_root: Path, tmp_path: Path
+    decide: Callable[..., None], warehouse: AudienceWarehouse, export_root: Path, tmp_path: Path
 ) -> None:
-    publish(profile("C1"))
+    decide(profile("C1"))
     become(warehouse, "w-1")
-    export(RETENTION, export_root)
+    export(export_root)
     second = {"warehouse_file": tmp_path / "second.duckdb", "sample": True, "as_of_date": AS_OF_DATE}
-    manifest = folder_of(RETENTION, export_root) / "manifest.json"
+    manifest = folder_of(export_root) / "manifest.json"
     with pytest.raises(WarehouseError, match=re.escape(f"holds audiences of another warehouse ({manifest})")) as error:
         needs_sample(Settings(_env_file=None, export_root=str(export_root), **second), tmp_path / "home")
     named = re.search(r"EXPORT_ROOT=(\S+)\.$", str(error.value))[1]
     assert needs_sample(Settings(_env_file=None, export_root=named, **second), tmp_path / "home")
 
     become(warehouse, "w-2")
-    assert str(manifest) in refusal(RETENTION, export_root)
-    assert export(RETENTION, named)["warehouse_id"] == "w-2"
+    assert str(manifest) in refusal(export_root)
+    assert export(named)["warehouse_id"] == "w-2"
 
 
 # Writes that do not reach their end
 
 OLD, NEW = b"customer_id\nC1\n", b"customer_id\nC1\nC2\n"
+FIRST_TWO = ("audience.csv", "entered.csv")
+
+
+def write(folder: Path, content: bytes, **also: str) -> None:
+    """Write two files with this content and their manifest, as an export does."""
+    header, rows = content.split(b"\n", 1)
+    with Attempt(ObjectStoragePath(str(folder))) as attempt:
+        for name in FIRST_TWO:
+            attempt.begin(name, [header.decode()]).write(rows, rows.count(b"\n"))
+        attempt.finish(manifest_of(content) | also)
 
 
 def manifest_of(content: bytes) -> dict[str, Any]:
-    return {"row_count": content.count(b"\n") - 1, "sha256": hashlib.sha256(content).hexdigest()}
+    described = {"row_count": content.count(b"\n") - 1, "sha256": hashlib.sha256(content).hexdigest()}
+    return {"files": dict.fromkeys(FIRST_TWO, described)}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder that holds the audience OLD with its manifest."""
     path = tmp_path / "retention" / "as_of_date=2026-03-31"
-    write_audience(ObjectStoragePath(str(path)), OLD, manifest_of(OLD))
+    write(path, OLD)
     return path
 
 
-def reader_sees(folder: Path) -> tuple[bytes, dict[str, Any] | None]:
+def reader_sees(folder: Path) -> tuple[bytes, bytes, dict[str, Any] | None]:
     manifest = folder / "manifest.json"
-    return (folder / "audience.csv").read_bytes(), json.loads(manifest.read_bytes()) if manifest.exists() else None
+    contents = [(folder / name).read_bytes() for name in FIRST_TWO]
+    return (*contents, json.loads(manifest.read_bytes()) if manifest.exists() else None)
 
 
 def in_another_process(prepare: Callable[[], None], folder: Path) -> int:
     """Write the audience NEW in a process of its own, after `prepare`; returns its exit code, -9 when killed."""
 
-    def write() -> None:
+    def prepare_and_write() -> None:
         prepare()
-        write_audience(ObjectStoragePath(str(folder)), NEW, manifest_of(NEW))
+        write(folder, NEW)
 
-    process = multiprocessing.get_context("fork").Process(target=write)
+    process = multiprocessing.get_context("fork").Process(target=prepare_and_write)
     process.start()
     process.join()
     return process.exitcode
@@ -711,147 +827,157 @@ def kill_before_step(number: int, folder: Path) -> Callable[[], None]:
 @pytest.mark.parametrize(
     ("step", "seen"),
     [
-        pytest.param(1, (OLD, manifest_of(OLD)), id="before the temporary audience"),
-        pytest.param(2, (OLD, manifest_of(OLD)), id="before the temporary manifest"),
-        pytest.param(3, (OLD, manifest_of(OLD)), id="before the old manifest is read"),
-        pytest.param(4, (OLD, manifest_of(OLD)), id="before the old manifest is removed"),
-        pytest.param(5, (OLD, None), id="before the audience is moved"),
-        pytest.param(6, (NEW, None), id="before the manifest is moved"),
+        pytest.param(1, (OLD, OLD, manifest_of(OLD)), id="before the first temporary file"),
+        pytest.param(2, (OLD, OLD, manifest_of(OLD)), id="before the second temporary file"),
+        pytest.param(3, (OLD, OLD, manifest_of(OLD)), id="before the temporary manifest"),
+        pytest.param(4, (OLD, OLD, manifest_of(OLD)), id="before the old manifest is read"),
+        pytest.param(5, (OLD, OLD, manifest_of(OLD)), id="before the old manifest is removed"),
+        pytest.param(6, (OLD, OLD, None), id="before the first file is moved"),
+        pytest.param(7, (NEW, OLD, None), id="before the second file is moved"),
+        pytest.param(8, (NEW, NEW, None), id="before the manifest is moved"),
     ],
 )
-def test_a_killed_write_never_leaves_a_manifest_beside_another_audience(
-    step: int, seen: tuple[bytes, dict[str, Any] | None], folder: Path
+def test_a_killed_write_never_leaves_a_manifest_beside_other_files(
+    step: int, seen: tuple[bytes, bytes, dict[str, Any] | None], folder: Path
 ) -> None:
     assert in_another_process(kill_before_step(step, folder), folder) == -signal.SIGKILL
     assert reader_sees(folder) == seen
 
-    write_audience(ObjectStoragePath(str(folder)), NEW, manifest_of(NEW))
-    assert reader_sees(folder) == (NEW, manifest_of(NEW))
-    assert file_names(folder) == ["audience.csv", "manifest.json"]
+    write(folder, NEW)
+    assert reader_sees(folder) == (NEW, NEW, manifest_of(NEW))
+    assert file_names(folder) == [*FIRST_TWO, "manifest.json"]
 
 
 def test_a_write_has_no_step_after_the_manifest(folder: Path) -> None:
-    assert in_another_process(kill_before_step(7, folder), folder) == 0
-    assert reader_sees(folder) == (NEW, manifest_of(NEW))
+    assert in_another_process(kill_before_step(9, folder), folder) == 0
+    assert reader_sees(folder) == (NEW, NEW, manifest_of(NEW))
 
 
-def test_a_write_that_fails_midway_leaves_the_previous_pair(folder: Path) -> None:
+def test_a_write_that_fails_midway_leaves_what_was_there_and_nothing_else(folder: Path) -> None:
     def allow_no_file_over_ten_bytes() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
 
     assert in_another_process(allow_no_file_over_ten_bytes, folder) == 1
-    assert [path.read_bytes() for path in folder.glob(".audience.csv.*.tmp")] == [NEW[:10]]
-    assert reader_sees(folder) == (OLD, manifest_of(OLD))
+    assert reader_sees(folder) == (OLD, OLD, manifest_of(OLD))
+    assert file_names(folder) == [*FIRST_TWO, "manifest.json"]
 
 
-def test_leftovers_of_killed_writes_go_with_the_next_export(publish: Callable[..., None], export_root: Path) -> None:
-    folder = folder_of(RETENTION, export_root)
+def test_leftovers_of_killed_writes_go_with_the_next_export(decide: Callable[..., None], export_root: Path) -> None:
+    folder = folder_of(export_root)
     folder.mkdir(parents=True)
     (folder / ".audience.csv.0123.tmp").write_bytes(b"customer_id,full_na")
     (folder / "notes.txt").write_bytes(b"not ours")
-    publish(profile("C1"))
-    export(RETENTION, export_root)
-    assert file_names(folder) == ["audience.csv", "manifest.json", "notes.txt"]
+    decide(profile("C1"))
+    export(export_root)
+    assert file_names(folder) == [*FILES, "notes.txt"]
 
 
 def test_the_same_audience_keeps_its_manifest_until_the_new_one_is_there(folder: Path) -> None:
     def write_old_again() -> None:
-        kill_before_step(5, folder)()
-        write_audience(ObjectStoragePath(str(folder)), OLD, manifest_of(OLD) | {"dag_run_id": "run_2"})
+        kill_before_step(7, folder)()
+        write(folder, OLD, dag_run_id="run_2")
 
-    # Without a removal, the fifth step is the manifest's move.
+    # Without a removal, the seventh step is the manifest's move.
     assert in_another_process(write_old_again, folder) == -signal.SIGKILL
-    assert reader_sees(folder) == (OLD, manifest_of(OLD))
+    assert reader_sees(folder) == (OLD, OLD, manifest_of(OLD))
 
 
 # Whose rows they are
 
 
-def test_without_a_date_the_published_one_is_exported(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1", as_of_date="2025-12-31"))
-    result = export(RETENTION, export_root, as_of_date="")
+def test_without_a_date_the_published_one_is_exported(warehouse: AudienceWarehouse, export_root: Path) -> None:
+    warehouse.publish(profile("C1", as_of_date="2025-12-31"))
+    warehouse.remember("premium", "2025-12-31", "C1")
+    result = export(export_root, as_of_date="")
     assert result["as_of_date"] == "2025-12-31"
-    assert (folder_of(RETENTION, export_root, "2025-12-31") / "manifest.json").is_file()
+    assert ids(export_root, as_of_date="2025-12-31") == ["C1"]
 
 
-def test_newer_published_marts_skip_the_export(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1", as_of_date="2026-04-02"))
-    with pytest.raises(
-        AirflowSkipException, match=r"published marts are of 2026-04-02, newer than 2026-03-31: nothing exported"
-    ):
-        export(RETENTION, export_root)
+@pytest.mark.parametrize(
+    ("dates", "raised", "message"),
+    [
+        (["2026-04-02"], AirflowSkipException, "are of 2026-04-02, newer than 2026-03-31: nothing exported"),
+        (["2026-03-30"], AirflowFailException, "older than 2026-03-31: run customer_360_refresh for 2026-03-31"),
+        ([], AirflowFailException, "as of 2026-03-31 needs .* but it holds no customer: run customer_360_refresh"),
+        (["2026-03-30", AS_OF_DATE], AirflowFailException, "of one date, but it holds 2026-03-30 and 2026-03-31"),
+    ],
+)
+def test_marts_of_another_date_are_not_exported(
+    warehouse: AudienceWarehouse, export_root: Path, dates: list[str], raised: type[Exception], message: str
+) -> None:
+    warehouse.publish(*(profile(f"C{number}", as_of_date=date) for number, date in enumerate(dates)))
+    with pytest.raises(raised, match=message):
+        export(export_root)
     assert not export_root.exists()
 
 
-def test_older_published_marts_fail_the_export(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1", as_of_date="2026-03-30"))
-    with pytest.raises(
-        AirflowFailException,
-        match=r"published marts are of 2026-03-30, older than 2026-03-31: run customer_360_refresh for 2026-03-31",
-    ):
-        export(RETENTION, export_root)
-    assert not export_root.exists()
-
-
-def test_missing_marts_name_the_next_step(warehouse: Path, export_root: Path) -> None:
-    duckdb.connect(str(warehouse)).close()
+def test_missing_marts_name_the_next_step(warehouse: AudienceWarehouse, export_root: Path) -> None:
     with pytest.raises(
         AirflowFailException,
         match=r"needs marts.customer_360_profile, which connection 'warehouse' does not have: "
         r"run customer_360_refresh for 2026-03-31 first",
     ):
-        export(RETENTION, export_root)
-
-
-def test_empty_marts_name_the_next_step(publish: Callable[..., None], export_root: Path) -> None:
-    publish()
-    with pytest.raises(
-        AirflowFailException, match=r"as of 2026-03-31 needs .* but it holds no customer: run customer_360_refresh"
-    ):
-        export(RETENTION, export_root)
-
-
-def test_marts_of_two_dates_are_refused(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1"), profile("C2", as_of_date="2026-03-30"))
-    with pytest.raises(AirflowFailException, match=r"of one date, but it holds 2026-03-30 and 2026-03-31"):
-        export(RETENTION, export_root)
+        export(export_root)
 
 
 def test_a_publication_while_the_audience_is_read_exports_nothing(
-    warehouse: Path, tmp_path: Path, export_root: Path
+    decide: Callable[..., None], export_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published = tmp_path / "published.csv"
-    published.write_text("as_of_date\n2026-03-31\n", encoding="utf-8")
-    with duckdb.connect(str(warehouse)) as connection:
-        connection.execute("create schema marts")
-        connection.execute(f"create view marts.customer_360_profile as select * from read_csv('{published}')")
-    operator = rendered(RETENTION, export_root)
-    operator.sql = f"copy (select date '2026-04-01' as as_of_date) to '{published}'"
+    decide(profile("C1"))
+    dates = iter([datetime.date(2026, 3, 31), datetime.date(2026, 4, 1)])
+    monkeypatch.setattr(ExportAudienceOperator, "published_as_of_date", lambda *_: next(dates))
     with pytest.raises(AirflowException, match="was published anew while it was read"):
-        operator.execute({"dag_run": SimpleNamespace(run_id="run_1")})
-    assert not export_root.exists()
+        export(export_root)
+    assert file_names(folder_of(export_root)) == []
 
 
-def test_a_date_that_is_none_is_refused(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1"))
+def test_a_date_that_is_none_is_refused(warehouse: AudienceWarehouse, export_root: Path) -> None:
+    warehouse.publish(profile("C1"))
     with pytest.raises(AirflowFailException, match=r"as_of_date '31\.03\.2026' is no date: .*, for example 2026-03-31"):
-        export(RETENTION, export_root, as_of_date="31.03.2026")
+        export(export_root, as_of_date="31.03.2026")
 
 
-def test_a_missing_warehouse_is_named_and_not_created(warehouse: Path, export_root: Path) -> None:
+def test_a_missing_warehouse_is_named_and_not_created(warehouse: AudienceWarehouse, export_root: Path) -> None:
+    warehouse.file.unlink()
     with pytest.raises(AirflowFailException, match=r"The warehouse .*warehouse\.duckdb is not there"):
-        export(RETENTION, export_root)
-    assert not warehouse.exists()
+        export(export_root)
+    assert not warehouse.file.exists()
 
 
 # Where audiences go
 
 
-def test_the_root_may_be_a_file_uri(publish: Callable[..., None], export_root: Path) -> None:
-    publish(profile("C1"))
-    result = export(RETENTION, export_root.as_uri())
-    assert exported_ids(RETENTION, export_root) == ["C1"]
-    assert result["path"] == f"{export_root.as_uri()}/retention/as_of_date=2026-03-31/audience.csv"
+def test_the_root_may_be_a_file_uri(decide: Callable[..., None], export_root: Path) -> None:
+    decide(profile("C1"))
+    result = export(export_root.as_uri())
+    assert ids(export_root) == ["C1"]
+    assert result["path"] == f"{export_root.as_uri()}/premium/as_of_date=2026-03-31/audience.csv"
+
+
+def test_a_destination_may_have_a_place_of_its_own(
+    decide: Callable[..., None], export_root: Path, tmp_path: Path
+) -> None:
+    premium = campaign(destinations=(Destination(name="agency", place=str(tmp_path / "agency")),))
+    decide(profile("C1"), of=premium)
+    export(export_root, of=premium, destination="agency")
+    assert file_names(folder_of(tmp_path / "agency") / "agency") == FILES
+    assert not export_root.exists()
+
+
+def test_on_a_disk_only_the_user_of_the_task_reads_them(decide: Callable[..., None], export_root: Path) -> None:
+    decide(profile("C1"))
+    before = os.umask(0o022)
+    try:
+        check(export_root)
+        export(export_root)
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    modes = {path.relative_to(export_root.parent): path.stat().st_mode & 0o777 for path in export_root.rglob("*")}
+    modes[export_root.relative_to(export_root.parent)] = export_root.stat().st_mode & 0o777
+    assert len(modes) == 7
+    for path, mode in modes.items():
+        assert mode == (0o600 if path.suffix in (".csv", ".json") else 0o700), path
 
 
 @pytest.fixture
@@ -862,40 +988,125 @@ def bucket() -> Iterator[fsspec.AbstractFileSystem]:
     storage.rm("/audiences", recursive=True)
 
 
-def test_the_root_may_be_a_bucket(publish: Callable[..., None], bucket: fsspec.AbstractFileSystem) -> None:
-    publish(profile("C1"))
-    export(RETENTION, "memory://audiences", run_id="run_1")
-    publish(profile("C2"))
-    export(RETENTION, "memory://audiences", run_id="run_2")
-    folder = "/audiences/retention/as_of_date=2026-03-31"
-    assert sorted(bucket.ls(folder, detail=False)) == [f"{folder}/audience.csv", f"{folder}/manifest.json"]
+def test_the_root_may_be_a_bucket(decide: Callable[..., None], bucket: fsspec.AbstractFileSystem) -> None:
+    decide(profile("C1"))
+    export("memory://audiences", run_id="run_1")
+    decide(profile("C2"))
+    export("memory://audiences", run_id="run_2")
+    folder = "/audiences/premium/as_of_date=2026-03-31"
+    assert sorted(bucket.ls(folder, detail=False)) == [f"{folder}/{name}" for name in FILES]
     content = bucket.cat(f"{folder}/audience.csv")
     assert content.splitlines()[1].startswith(b"C2,")
     assert json.loads(bucket.cat(f"{folder}/manifest.json"))["sha256"] == hashlib.sha256(content).hexdigest()
 
 
-def test_a_root_that_cannot_be_written_is_named(publish: Callable[..., None], tmp_path: Path) -> None:
-    publish(profile("C1"))
+@pytest.fixture
+def s3() -> Iterator[S3Server]:
+    """S3 on loopback, behind an Airflow connection of its own, as the provider attaches one."""
+    with s3_server() as server:
+        storage = s3fs.S3FileSystem(
+            key="key", secret="secret", endpoint_url=server.url, skip_instance_cache=True, default_block_size=5 * 2**20
+        )
+        attach("s3", conn_id=f"loopback_{server.server_port}", fs=storage)
+        yield server
+
+
+S3_FOLDER = "bucket/audiences/premium/as_of_date=2026-03-31"
+
+
+def root_on(s3: S3Server) -> str:
+    return f"s3://loopback_{s3.server_port}@bucket/audiences"
+
+
+def test_on_s3_the_manifest_comes_last_and_a_second_export_replaces_all(
+    decide: Callable[..., None], s3: S3Server
+) -> None:
+    decide(profile("C1"))
+    export(root_on(s3), run_id="run_1")
+    decide(profile("C2"))
+    export(root_on(s3), run_id="run_2")
+    assert sorted(s3.objects) == [f"{S3_FOLDER}/{name}" for name in FILES]
+    manifest = json.loads(s3.objects[f"{S3_FOLDER}/manifest.json"])
+    assert manifest["dag_run_id"] == "run_2"
+    for name, described in manifest["files"].items():
+        assert described["sha256"] == hashlib.sha256(s3.objects[f"{S3_FOLDER}/{name}"]).hexdigest()
+    moved = [key for method, key, _ in s3.requests if method == "PUT" and not key.endswith(".tmp")]
+    assert [key.rpartition("/")[2] for key in moved] == FILES * 2
+
+
+def test_a_large_file_goes_to_s3_in_parts(s3: S3Server) -> None:
+    line = b"x" * (2**20 - 1) + b"\n"
+    with Attempt(ObjectStoragePath(f"{root_on(s3)}/large")) as attempt:
+        outgoing = attempt.begin("audience.csv", ["a"])
+        for _ in range(12):
+            outgoing.write(line, 1)
+        attempt.finish({})
+    assert s3.objects["bucket/audiences/large/audience.csv"] == b"a\n" + line * 12
+    assert sum("partNumber" in asked for _, _, asked in s3.requests) == 3
+
+
+@pytest.mark.parametrize("writes", [0, 3, 4, 5, 7])
+def test_s3_that_fails_at_any_write_never_shows_a_manifest_without_its_files(
+    decide: Callable[..., None], s3: S3Server, writes: int
+) -> None:
+    decide(profile("C1"))
+    s3.failing = writes
+    with pytest.raises(AirflowException, match=f"'premium' cannot be written under the export root '{root_on(s3)}'"):
+        export(root_on(s3))
+    assert f"{S3_FOLDER}/manifest.json" not in s3.objects
+    s3.failing = None
+    export(root_on(s3))
+    assert sorted(s3.objects) == [f"{S3_FOLDER}/{name}" for name in FILES]
+
+
+def test_a_place_that_fails_for_a_while_gets_the_same_decision_with_the_next_try(
+    decide: Callable[..., None],
+    warehouse: AudienceWarehouse,
+    bucket: fsspec.AbstractFileSystem,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decide(profile("C1"), profile("C2"))
+    before = warehouse.ends("*")
+    move, moves = bucket.mv, []
+
+    def fail_at_the_second(*arguments: object, **options: object) -> None:
+        moves.append(arguments)
+        if len(moves) == 2:
+            raise ConnectionResetError("the place hung up")
+        move(*arguments, **options)
+
+    monkeypatch.setattr(bucket, "mv", fail_at_the_second)
+    with pytest.raises(AirflowException, match=r"'premium' cannot be written .*: the place hung up") as error:
+        export("memory://audiences")
+    assert not isinstance(error.value, AirflowFailException)
+    folder = "/audiences/premium/as_of_date=2026-03-31"
+    assert [path.rpartition("/")[2] for path in bucket.ls(folder, detail=False)] == ["audience.csv"]
+
+    export("memory://audiences")
+    assert sorted(path.rpartition("/")[2] for path in bucket.ls(folder, detail=False)) == FILES
+    assert warehouse.ends("*") == before
+
+
+def test_a_root_that_cannot_be_written_is_named(decide: Callable[..., None], tmp_path: Path) -> None:
+    decide(profile("C1"))
     root = tmp_path / "file"
     root.write_bytes(b"")
-    with pytest.raises(
-        AirflowException, match=rf"'retention' cannot be written under the export root '{root}'"
-    ) as error:
-        export(RETENTION, root)
+    with pytest.raises(AirflowException, match=rf"'premium' cannot be written under the export root '{root}'") as error:
+        export(root)
     assert not isinstance(error.value, AirflowFailException)
 
 
-def test_a_root_of_an_unknown_kind_is_named(publish: Callable[..., None]) -> None:
-    publish(profile("C1"))
+def test_a_root_of_an_unknown_kind_is_named(decide: Callable[..., None]) -> None:
+    decide(profile("C1"))
     with pytest.raises(AirflowException, match=r"under the export root 'nowhere://audiences': .*Correct EXPORT_ROOT"):
-        export(RETENTION, "nowhere://audiences")
+        export("nowhere://audiences")
 
 
-def test_each_try_that_cannot_write_logs_its_reason(publish: Callable[..., None], tmp_path: Path) -> None:
-    publish(profile("C1"))
+def test_each_try_that_cannot_write_logs_its_reason(decide: Callable[..., None], tmp_path: Path) -> None:
+    decide(profile("C1"))
     (tmp_path / "file").write_bytes(b"")
-    (line,), _ = logged(RETENTION, tmp_path / "file", "error")
-    assert line.startswith(f"The audience 'retention' cannot be written under the export root '{tmp_path}/file': ")
+    (line,), _ = logged(tmp_path / "file", "error")
+    assert line.startswith(f"The audience 'premium' cannot be written under the export root '{tmp_path}/file': ")
     assert "Not a directory" in line
     assert line.endswith("Correct EXPORT_ROOT or the rights on it, then clear this task.")
 
@@ -934,7 +1145,7 @@ def test_a_root_that_cannot_be_written_ends_the_run_at_once_with_the_reason(tmp_
     ("export_root", "reason"),
     [
         ("nowhere://audiences", "Unsupported filesystem: 'nowhere'"),
-        ("s3://bucket/audiences", "Install s3fs"),
+        ("gs://bucket/audiences", "[Ii]nstall gcsfs"),
         ("/proc/exports", "No such file|Permission|not permitted"),
     ],
     ids=["unknown scheme", "missing provider", "forbidden"],
@@ -979,14 +1190,18 @@ def on_staging(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(connection))
 
 
+def anywhere() -> ExportAudienceOperator:
+    return rendered(ExportAudienceOperator, campaign=PREMIUM, export_root="anywhere")
+
+
 def test_on_snowflake_exports_read_as_a_user_of_their_own_and_tag_their_statements(on_staging: None) -> None:
-    operator = rendered(RETENTION, "anywhere")
+    operator = anywhere()
     hook = operator.get_db_hook()
     connection = hook.get_connection(hook.get_conn_id())
     assert connection.login == "customer_360_staging_export"
     assert connection.extra_dejson["role"] == "customer_360_staging_exporter"
     tag = operator.hook_params["session_parameters"].pop("QUERY_TAG")
-    assert json.loads(tag) == {"dag": "exports", "run": "run_1", "task": "export", "as_of_date": AS_OF_DATE}
+    assert json.loads(tag) == {"dag": "audiences", "run": "run_1", "task": "task", "as_of_date": AS_OF_DATE}
 
 
 def test_without_that_connection_the_export_says_which_is_missing(
@@ -996,8 +1211,98 @@ def test_without_that_connection_the_export_says_which_is_missing(
     with pytest.raises(
         AirflowFailException, match="no Airflow connection 'warehouse_export', which WAREHOUSE=snowflake"
     ):
-        rendered(RETENTION, "anywhere").get_db_hook()
+        anywhere().get_db_hook()
 
 
-def test_on_duckdb_exports_read_with_the_one_connection(warehouse: Path) -> None:
-    assert rendered(RETENTION, "anywhere").conn_id == "warehouse"
+def test_on_duckdb_exports_read_with_the_one_connection(warehouse: AudienceWarehouse) -> None:
+    assert anywhere().conn_id == "warehouse"
+
+
+# The log: ops.export_runs
+
+
+def log_exports(of: Campaign, results: dict[int, dict[str, Any] | str], counts: dict[str, Any]) -> dict[str, int]:
+    """Record what the mapped tasks of a campaign left: by their number a manifest, or the reason of a failure."""
+
+    def pull(task_ids: str, map_indexes: int = -1, key: str = "return_value") -> object:
+        if task_ids == "decide_audiences":
+            return counts
+        if task_ids.startswith("approve_"):
+            return None
+        result = results[map_indexes]
+        return result if key == "return_value" else {"reason": result}
+
+    states = {
+        f"export_{of.name}_{number}": "failed" if isinstance(each, str) else "success"
+        for number, each in results.items()
+    }
+    ti = SimpleNamespace(xcom_pull=pull, get_task_states=lambda dag_id, run_ids: {run_ids[0]: states})
+    return rendered(LogExportsOperator, campaigns=[of]).execute({"ti": ti})
+
+
+def export_runs(warehouse: AudienceWarehouse, columns: str) -> list[tuple[Any, ...]]:
+    with warehouse.connect() as connection:
+        return connection.execute(f"select {columns} from ops.export_runs order by as_of_date, destination").fetchall()
+
+
+def test_a_row_for_each_destination_says_what_went_there(warehouse: AudienceWarehouse, export_root: Path) -> None:
+    earlier_export(warehouse, "C2", "C8")
+    warehouse.publish(
+        profile("C1", ads_opt_in=True), profile("C2"), profile("C3", marketing_opt_in=False), profile("C4", email=None)
+    )
+    counts = warehouse.decide(ADS)
+    results = {
+        number: export(export_root, of=ADS, destination=each.name) for number, each in enumerate(ADS.destinations)
+    }
+    for _ in range(2):
+        assert log_exports(ADS, results, counts) == {"exported": 3}
+    columns = (
+        "destination, state, eligible, suppressed, capped, held_out, exported, entered, left_audience, sha256, file"
+    )
+    folder = folder_of(export_root)
+    assert export_runs(warehouse, columns)[1:] == [
+        ("csv", "exported", 4, 2, 0, 0, 2, 1, 1, results[0]["sha256"], f"{folder}/audience.csv"),
+        ("google", "exported", 4, 2, 0, 0, 1, 1, 0, results[1]["sha256"], f"{folder}/google/audience.csv"),
+        ("meta", "exported", 4, 2, 0, 0, 1, 1, 0, results[2]["sha256"], f"{folder}/meta/audience.csv"),
+    ]
+    times = export_runs(warehouse, "started_at, finished_at, dag_run_id, as_of_date")[1:]
+    assert all(started <= finished for started, finished, _, _ in times)
+    assert {row[2:] for row in times} == {("run_1", datetime.date(2026, 3, 31))}
+
+
+def test_a_destination_that_failed_has_a_row_with_the_reason_and_is_no_previous_export(
+    warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    warehouse.publish(profile("C1", ads_opt_in=True))
+    counts = warehouse.decide(ADS)
+    results = {0: export(export_root, of=ADS), 1: "the place hung up"}
+    with pytest.raises(AirflowFailException, match="export_premium_1 failed"):
+        log_exports(ADS, results, counts)
+    assert export_runs(warehouse, "destination, state, reason, exported, file is null") == [
+        ("csv", "exported", None, 1, False),
+        ("google", "failed", "the place hung up", 0, True),
+    ]
+    warehouse.publish(profile("C1", ads_opt_in=True, as_of_date="2026-04-01"))
+    warehouse.remember("premium", "2026-04-01", "C1", ads_consent=True)
+    for destination, entered in (("csv", 0), ("google", 1)):
+        result = export(export_root, of=ADS, as_of_date="2026-04-01", destination=destination)
+        assert result["files"]["entered.csv"]["row_count"] == entered
+
+
+def test_who_was_suppressed_while_the_files_were_written_is_taken_out_of_the_memberships(
+    warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    warehouse.publish(profile("C1"), profile("C2"))
+    counts = warehouse.decide(PREMIUM)
+    warehouse.suppress(customer_id="C1", recorded_at="2999-01-01")
+    log_exports(PREMIUM, {0: export(export_root)}, counts)
+    assert warehouse.ends() == [("C1", "suppressed", "after decision"), ("C2", "exported", None)]
+
+
+def test_a_dry_run_or_one_that_exported_nothing_leaves_no_row(warehouse: AudienceWarehouse) -> None:
+    warehouse.publish(profile("C1"))
+    with pytest.raises(AirflowSkipException, match="dry run"):
+        warehouse.decide(PREMIUM, counts_only="True")
+    with pytest.raises(AirflowSkipException, match="nothing to record"):
+        log_exports(PREMIUM, {}, {"as_of_date": AS_OF_DATE, "campaigns": {"premium": {}}})
+    assert export_runs(warehouse, "*") == []

@@ -18,9 +18,10 @@ from local.sources import WarehouseError
 
 CUSTOMERS_CSV = """\
 customer_id,first_name,last_name,email,age,state,city,employment_status,card_type,credit_limit,account_open_date,\
-marketing_opt_in,updated_at
-C1,Ann,Lee,ann@example.com,41,NY,Buffalo,Employed,Premium,20000.50,2011-05-17,true,2012-01-02 03:04:05
-C2,"Ben ""B"" J.","Ray, Jr.",,,,,,,,,,
+marketing_opt_in,ads_opt_in,account_closed_date,deceased_date,updated_at
+C1,Ann,Lee,ann@example.com,41,NY,Buffalo,Employed,Premium,20000.50,2011-05-17,true,false,2012-01-01,2011-12-31,\
+2012-01-02 03:04:05
+C2,"Ben ""B"" J.","Ray, Jr.",,,,,,,,,,,,,
 """
 TRANSACTIONS_CSV = """\
 transaction_id,customer_id,transaction_date,transaction_amount,merchant_name,merchant_category,channel,status,ingested_at
@@ -30,9 +31,10 @@ T2,C2,2012-03-01,7.00,"Café, am Eck",Dining,In-Store,declined,2012-03-02 01:00:
 CUSTOMERS = [
     (
         *("C1", "Ann", "Lee", "ann@example.com", 41, "NY", "Buffalo", "Employed", "Premium", Decimal("20000.50")),
-        *(datetime.date(2011, 5, 17), True, datetime.datetime(2012, 1, 2, 3, 4, 5)),
+        *(datetime.date(2011, 5, 17), True, False, datetime.date(2012, 1, 1), datetime.date(2011, 12, 31)),
+        datetime.datetime(2012, 1, 2, 3, 4, 5),
     ),
-    ("C2", 'Ben "B" J.', "Ray, Jr.", *[None] * 10),
+    ("C2", 'Ben "B" J.', "Ray, Jr.", *[None] * 13),
 ]
 TRANSACTIONS = [
     (
@@ -156,8 +158,8 @@ def test_uri_of_object_storage_is_loaded(shop: Shop, scheme: str) -> None:
 
 def test_columns_that_a_file_may_lack_come_out_null(shop: Shop) -> None:
     summary = load_sources(shop.settings, shop.write("c.csv", "customer_id\nC1\nC2\n"), shop.transactions)
-    assert shop.rows("from raw.customers order by 1") == [("C1", *[None] * 12), ("C2", *[None] * 12)]
-    assert len(summary.customers.absent) == 12
+    assert shop.rows("from raw.customers order by 1") == [("C1", *[None] * 15), ("C2", *[None] * 15)]
+    assert len(summary.customers.absent) == 15
 
 
 def test_transactions_without_status_are_approved_and_without_ingested_at_came_now(shop: Shop) -> None:
@@ -192,7 +194,7 @@ def test_header_may_have_a_byte_order_mark_capitals_and_blanks(shop: Shop) -> No
 def test_columns_without_a_use_or_a_name_are_ignored_however_often_they_come(shop: Shop) -> None:
     summary = load_sources(shop.settings, shop.write("c.csv", "customer_id,x,x,,\nC1,1,2,3,4\n"), shop.transactions)
     assert summary.customers.ignored == ("x",)
-    assert shop.rows("from raw.customers") == [("C1", *[None] * 12)]
+    assert shop.rows("from raw.customers") == [("C1", *[None] * 15)]
 
 
 def test_blanks_around_values_are_dropped(shop: Shop) -> None:
@@ -368,7 +370,7 @@ def test_summary_says_what_was_loaded_and_what_to_run_next(used_shop: Shop) -> N
         f"Loaded into {used_shop.warehouse_file}:",
         f"  customers: 2 rows from {customers}",
         "    not in the file, so NULL: first_name, last_name, email, state, city, employment_status, card_type, "
-        "credit_limit, account_open_date, marketing_opt_in, updated_at",
+        "credit_limit, account_open_date, marketing_opt_in, ads_opt_in, account_closed_date, deceased_date, updated_at",
         "    ignored columns: shoe size",
         f"  transactions: 2 rows from {transactions}",
         "    not in the file, so NULL: merchant_name, merchant_category",
@@ -579,6 +581,13 @@ CUSTOMER_FILE_ERRORS = {
         "customer_id,marketing_opt_in\nC1,maybe\n",
         "column marketing_opt_in, row 1 .*: 'maybe' is not true or false",
     ),
+    "ads_opt_in": ("c.csv", "customer_id,ads_opt_in\nC1,2\n", "column ads_opt_in, row 1 .*: '2' is not true or false"),
+    "account_closed_date": (
+        "c.csv",
+        "customer_id,account_closed_date\nC1,soon\n",
+        "column account_closed_date, row 1 .*: 'soon' is not a date",
+    ),
+    "deceased_date": ("c.csv", "customer_id,deceased_date\nC1,0\n", "deceased_date, row 1 .*: '0' is not a date"),
     "updated_at": ("c.csv", "customer_id,updated_at\nC1,noon\n", "updated_at, row 1 .*: 'noon' is not a timestamp"),
     "blank customer_id": ("c.csv", "customer_id,age\nC1,3\n ,4\n", "c.csv: column customer_id, row 2 .*: it is blank"),
     "repeated customer_id": (
@@ -682,8 +691,8 @@ def test_a_transactions_file_that_does_not_fit_is_refused_and_the_warehouse_kept
 
 
 def test_a_column_that_only_resembles_one_of_ours_is_ignored(shop: Shop) -> None:
-    customers = shop.write("c.csv", "customer_id,account_close_date,wage\nC1,2026-01-01,3\n")
-    assert load_sources(shop.settings, customers, shop.transactions).customers.ignored == ("account_close_date", "wage")
+    customers = shop.write("c.csv", "customer_id,account_type,wage\nC1,current,3\n")
+    assert load_sources(shop.settings, customers, shop.transactions).customers.ignored == ("account_type", "wage")
 
 
 def test_errors_quote_no_megabytes(shop: Shop) -> None:

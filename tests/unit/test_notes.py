@@ -47,11 +47,32 @@ def test_a_run_that_timed_out_says_so() -> None:
 
 
 def test_an_export_says_how_many_customers_each_campaign_has() -> None:
-    states = {"export_premium": "success", "export_retention": "success"}
+    names = ["export_premium csv", "export_premium google", "export_retention csv"]
     xcoms = {
-        ("export_premium", "return_value"): {"campaign": "premium", "row_count": 5000},
-        ("export_retention", "return_value"): {"campaign": "retention", "row_count": 0},
+        (names[0], "return_value"): {"campaign": "premium", "destination": "csv", "row_count": 5000},
+        (names[1], "return_value"): {"campaign": "premium", "destination": "google", "row_count": 1000},
+        (names[2], "return_value"): {"campaign": "retention", "destination": "csv", "row_count": 0},
+    }
+    assert note_of("2026-03-30", dict.fromkeys(names, "success"), xcoms, [], "success") == [
+        "As of 2026-03-30: exported premium 5,000, premium to google 1,000, retention 0."
+    ]
+
+
+def test_an_audience_that_was_not_approved_is_named() -> None:
+    states = {"export_premium csv": "success", "approve_retention": "success", "export_retention csv": "skipped"}
+    xcoms = {
+        ("export_premium csv", "return_value"): {"campaign": "premium", "destination": "csv", "row_count": 5000},
+        ("approve_premium", "return_value"): {"chosen_options": ["Approve"]},
+        ("approve_retention", "return_value"): {"chosen_options": ["Reject"]},
     }
     assert note_of("2026-03-30", states, xcoms, [], "success") == [
-        "As of 2026-03-30: exported premium 5,000, retention 0."
+        "As of 2026-03-30: exported premium 5,000; retention was not approved."
+    ]
+
+
+def test_a_dry_run_says_its_counts() -> None:
+    counts = "A dry run, nothing is written or exported. premium: 1 eligible = 0 suppressed + 1 exported; 1 entered."
+    xcoms = {("decide_audiences", "why"): {"reason": counts, "transient": False}}
+    assert note_of("2026-03-30", {"decide_audiences": "skipped"}, xcoms, [], "success") == [
+        f"As of 2026-03-30: nothing exported: {counts}"
     ]

@@ -213,7 +213,9 @@ def test_on_standard_edition_readers_select_from_views_without_personal_data(
     granting = Granting([{EXPORTER}, set()], of_views={READER})
     assert publish_there(granting, monkeypatch) == ["2026-03-31"]
     views = [sql for sql in granting.ran if sql.startswith("create or replace secure view marts_read.")]
-    assert [view.split()[5] for view in views] == [*(f"marts_read.{name}" for name in MARTS_IN_ORDER), HISTORY_VIEW]
+    assert [view.split()[5] for view in views] == [
+        *(f"marts_read.{name}" for name in (*MARTS_IN_ORDER, "customer_360_history", *AUDIENCE_VIEWS))
+    ]
     (profile,) = (view for view in views if "customer_360_profile copy" in view)
     selected = profile.split(" as select ")[1].removesuffix(" from marts.customer_360_profile").split(", ")
     assert selected[:3] == ["customer_id", "customer_key", "age"]
@@ -230,7 +232,7 @@ def test_on_standard_edition_a_view_that_readers_cannot_select_from_fails_by_nam
 
 
 MARTS_IN_ORDER = [mart.name for mart in CATALOG.published if mart.table_schema == "marts"]
-HISTORY_VIEW = "marts_read.customer_360_history"
+AUDIENCE_VIEWS = ("audience_memberships", "export_runs")
 
 
 def published_dates(file: Path) -> set[datetime.date]:
@@ -352,6 +354,20 @@ def test_a_mart_that_is_built_no_more_is_told_each_night(warehouse: Path, capsys
     assert {"metric_of_old", "by_hand"} <= tables_of_marts(warehouse)
 
 
+def test_analysts_see_memberships_and_exports_beside_the_marts(warehouse: Path) -> None:
+    build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=1)
+    publish("marts_run_20260331_a", "2026-03-31")
+    query(
+        warehouse,
+        "insert into ops.audience_memberships (campaign, customer_id, status) values ('premium', 'C1', 'exported')",
+    )
+    query(warehouse, "insert into ops.export_runs (campaign, state, exported) values ('premium', 'exported', 1)")
+    assert query(warehouse, "select campaign, customer_id, status from marts.audience_memberships") == [
+        ("premium", "C1", "exported")
+    ]
+    assert query(warehouse, "select campaign, state, exported from marts.export_runs") == [("premium", "exported", 1)]
+
+
 def test_a_mart_that_is_built_no_more_is_dropped_where_the_setting_says_so(
     warehouse: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,7 +376,7 @@ def test_a_mart_that_is_built_no_more_is_dropped_where_the_setting_says_so(
     write_history(warehouse, "marts_run_20260330_h", "2026-03-30", customers=1)
     build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=1)
     publish("marts_run_20260331_a", "2026-03-31")
-    assert tables_of_marts(warehouse) == {*MARTS, "by_hand", "customer_360_history"}
+    assert tables_of_marts(warehouse) == {*MARTS, "by_hand", "customer_360_history", *AUDIENCE_VIEWS}
 
 
 def write_history(file: Path, run_schema: str, as_of_date: str, customers: int) -> None:

@@ -19,7 +19,7 @@ def run(tmp_path: Path) -> DagRunView:
 
 
 def task(task_id: str, state: str | None, operator: str = "ValidateMartOperator", **more: object) -> dict:
-    known = {"end_date": None, "duration": None, "try_number": 1}
+    known = {"end_date": None, "duration": None, "try_number": 1, "map_index": -1}
     return {"task_id": task_id, "state": state, "operator_name": operator, **known, **more}
 
 
@@ -64,6 +64,30 @@ def test_whether_a_later_run_will_follow_is_no_news(run: DagRunView) -> None:
     run.tasks = [task("run_again", "skipped", "RunAgainOperator"), task("run_again", "success", "RunAgainOperator")]
 
     assert list(run.news()) == []
+
+
+def test_the_exports_of_a_campaign_go_by_their_destinations(run: DagRunView) -> None:
+    run.tasks = [
+        task("export_retention", "success", duration=1.0, map_index=0, rendered_map_index="csv"),
+        task("export_retention", "failed", duration=2.0, map_index=1, rendered_map_index="google"),
+    ]
+    failure = {"error_detail": [{"exc_type": "AirflowException", "exc_value": "No room."}]}
+    file = log(run, run.tasks[1], failure)
+
+    assert list(run.news()) == [("export_retention csv", "success", 1.0), ("export_retention google", "failed", 2.0)]
+    assert file.parent.name == "map_index=1"
+    assert what_failed(run) == (
+        f"customer_360_refresh: task export_retention google failed.\nNo room.\nFull log: {file}"
+    )
+
+
+def test_a_question_to_a_person_is_news_once(run: DagRunView) -> None:
+    run.tasks = [task("approve_retention", "awaiting_input")]
+
+    assert list(run.news()) == [("approve_retention", "waits for an answer in the Airflow UI", None)]
+    assert list(run.news()) == []
+    run.tasks = [task("approve_retention", "success", duration=61.0)]
+    assert list(run.news()) == [("approve_retention", "success", 61.0)]
 
 
 def test_each_attempt_that_will_be_followed_by_another_is_news_with_its_reason(run: DagRunView) -> None:

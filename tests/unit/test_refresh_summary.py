@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from include.customer_360.settings import Settings
-from local.summary import print_summary
+from local.summary import LEFT_OUT_BY, print_summary
 
 WHY_EMPTY = "no customer meets recency_status = 'Inactive (90+ days)': 0 of 50,000"
 DAY = datetime.date(2026, 3, 31)
@@ -60,11 +60,19 @@ def summary(tmp_path: Path) -> list[str]:
         for statement in WAREHOUSE.split(";"):
             connection.execute(statement)
     output = io.StringIO()
+    decided = {
+        "retention": {
+            **{"eligible": 2345, "suppressed": 1103, "capped": 3, "outranked": 2, "over_limit": 1, "held_out": 2},
+            **{"exported": 1234, "entered": 17, "reasons": {"suppression list": 3, "no consent": 1100}},
+        },
+        "premium": dict.fromkeys(("eligible", *LEFT_OUT_BY, "held_out", "exported", "entered"), 0) | {"reasons": {}},
+    }
+    to = {"destination": "csv"}
     audiences = [
-        {"campaign": "retention", "row_count": 1234, "path": "/out/retention/audience.csv"},
-        {"campaign": "premium", "row_count": 0, "path": "/out/premium/audience.csv", "why_empty": WHY_EMPTY},
+        {"campaign": "retention", **to, "row_count": 1234, "path": "/out/retention/audience.csv"},
+        {"campaign": "premium", **to, "row_count": 0, "path": "/out/premium/audience.csv", "why_empty": WHY_EMPTY},
     ]
-    print_summary(Console(file=output), settings, DAY, "this", {"metric_customer_ltv": 2.34}, audiences)
+    print_summary(Console(file=output), settings, DAY, "this", {"metric_customer_ltv": 2.34}, decided, audiences)
     return output.getvalue().splitlines()
 
 
@@ -103,12 +111,24 @@ def test_segments_have_customers_and_averages_over_the_customers_that_have_the_f
     assert cells(summary, "no transaction yet") == ["no transaction yet", "1", "0.00"]
 
 
+def test_what_became_of_the_eligible_customers_of_each_campaign_is_shown(summary: list[str]) -> None:
+    header = summary.index(
+        "campaign   eligible  suppressed  capped  outranked  over limit  held out  exported  entered"
+    )
+    assert summary[header + 2 : header + 5] == [
+        "retention     2,345       1,103       3          2           1         2     1,234       17",
+        "premium           0           0       0          0           0         0         0        0",
+        "",
+    ]
+    assert "Suppressed, retention: 1,100 no consent, 3 suppression list" in summary
+
+
 def test_an_empty_audience_is_a_warning_with_its_reason(summary: list[str]) -> None:
-    assert cells(summary, "premium") == ["premium", "0", "/out/premium/audience.csv"]
+    assert "premium    csv                  0  /out/premium/audience.csv" in summary
     assert f"Warning, audience premium is empty: {WHY_EMPTY}" in summary
 
 
 def test_audiences_and_the_warehouse_are_named_with_their_paths_and_a_query(summary: list[str], tmp_path: Path) -> None:
-    assert cells(summary, "retention") == ["retention", "1,234", "/out/retention/audience.csv"]
+    assert "retention  csv              1,234  /out/retention/audience.csv" in summary
     assert summary[-2] == f"Warehouse: {tmp_path}/raw.duckdb. To query it:"
     assert f"duckdb.connect('{tmp_path}/raw.duckdb', read_only=True)" in summary[-1]

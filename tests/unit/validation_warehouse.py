@@ -108,7 +108,9 @@ def build_warehouse(folder: Path) -> Path:
         for table in (sources.CUSTOMERS, sources.TRANSACTIONS):
             connection.execute(f"create table raw.{table.name} ({table.column_definitions})")
         connection.executemany(
-            "insert into raw.customers values "
+            "insert into raw.customers "
+            "(customer_id, first_name, last_name, email, age, state, city, employment_status, card_type, credit_limit, "
+            "account_open_date, marketing_opt_in, updated_at) values "
             "(?, 'Ada', 'Byron', 'ada@example.com', 40, 'NY', 'Albany', 'Employed', 'Standard', 9000, ?, true, ?)",
             [(customer, opened, "2025-01-01 08:00:00") for customer, opened in CUSTOMERS],
         )

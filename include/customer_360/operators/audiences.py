@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.sql.operators.sql import SQLCheckResult
     from airflow.sdk import Context
 
-    from include.customer_360.catalog import Campaign
+    from include.customer_360.catalog import ApprovalLimits, Campaign
 
 MASKED = "*****"
 """What a role sees in place of personal data that it may not see, as deploy/snowflake/06_masking.sql has it."""
@@ -79,14 +79,14 @@ class DecideAudiencesOperator(AudienceOperator):
     audiences/decision.sql decides, and reads of the memberships those of earlier dates only: a rerun of a date decides
     the same. Who was suppressed since the first decision of the date is taken out of it, and nobody is put in.
     Returns (XCom) `{"as_of_date": ..., "campaigns": {name: {"eligible": n, <status>: n, ..., "entered": n, "reasons":
-    {reason: n}}}}`.
+    {reason: n}, "moved": [what is unlike the audiences before]}}}`.
 
     :param campaigns: all of them.
     :param only: the name of the campaign that the run is for; empty: all. All are decided on (templated).
-    :param dry_run: true: count, write nothing, and skip (templated).
+    :param counts_only: true: count, write nothing, and skip (templated).
     """
 
-    template_fields: Sequence[str] = (*AudienceOperator.template_fields, "only", "dry_run")
+    template_fields: Sequence[str] = (*AudienceOperator.template_fields, "only", "counts_only")
     sql_names: Sequence[str] = (*AudienceOperator.sql_names, "campaigns")
 
     def __init__(
@@ -94,13 +94,13 @@ class DecideAudiencesOperator(AudienceOperator):
         *,
         campaigns: Sequence[Campaign],
         only: str = "",
-        dry_run: str | bool = False,
+        counts_only: str | bool = False,
         **kwargs: Any,  # noqa: ANN401 - passed on to WarehouseOperator
     ) -> None:
         super().__init__(**kwargs)
         self.campaigns = campaigns
         self.only = only
-        self.dry_run = dry_run
+        self.counts_only = counts_only
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide.
@@ -115,7 +115,7 @@ class DecideAudiencesOperator(AudienceOperator):
             self._refuse_unusable_profiles(cursor)
             decision = self.render_sql("audiences/decision.sql", decided_at=self._first_decided_at(cursor, hook))
             self.log.info("The audiences of %s:\n%s", as_of_date, decision)
-            if str(self.dry_run).lower() == "true":
+            if str(self.counts_only).lower() == "true":
                 counts = self._counts(cursor, f"({decision})")
                 context["ti"].xcom_push(key="return_value", value=counts)
                 raise AirflowSkipException(f"A dry run, nothing is written or exported. {shown(counts, self.only)}")
@@ -125,6 +125,7 @@ class DecideAudiencesOperator(AudienceOperator):
             cursor.execute(self.render_sql("audiences/after_decision.sql"))
             cursor.execute("commit")
             counts = self._counts(cursor, f"ops.{MEMBERSHIPS}")
+            self._add_what_moved(cursor, counts)
         self.log.info("Decided for %s. %s", as_of_date, shown(counts, ""))
         return counts
 
@@ -137,7 +138,8 @@ class DecideAudiencesOperator(AudienceOperator):
         return (first or datetime.datetime.now(datetime.UTC).replace(tzinfo=None)).isoformat(sep=" ")
 
     def _refuse_unusable_profiles(self, cursor: Any) -> None:  # noqa: ANN401 - DB-API
-        missing = [name for name in NEEDED if name not in columns_in(cursor, "marts")["customer_360_profile"]]
+        published = columns_in(cursor, "marts")["customer_360_profile"]
+        missing = [name for name in NEEDED if name not in published]
         if missing:
             raise AirflowFailException(
                 f"{PROFILE} lacks {', '.join(missing)}, which say whom an audience may hold: it was published by an "
@@ -154,7 +156,7 @@ class DecideAudiencesOperator(AudienceOperator):
     def _counts(self, cursor: Any, memberships: str) -> dict[str, Any]:  # noqa: ANN401 - DB-API
         cursor.execute(self.render_sql("audiences/counts.sql", memberships=memberships))
         campaigns: dict[str, dict[str, Any]] = {
-            campaign.name: {"eligible": 0, **dict.fromkeys(STATUSES, 0), "entered": 0, "reasons": {}}
+            campaign.name: {"eligible": 0, **dict.fromkeys(STATUSES, 0), "entered": 0, "reasons": {}, "moved": []}
             for campaign in self.campaigns
         }
         for name, status, reason, customers, entered in cursor.fetchall():
@@ -168,6 +170,14 @@ class DecideAudiencesOperator(AudienceOperator):
                 counts["reasons"][reason] = counts["reasons"].get(reason, 0) + customers
         return {"as_of_date": self.as_of_date, "campaigns": campaigns}
 
+    def _add_what_moved(self, cursor: Any, counts: Mapping[str, Any]) -> None:  # noqa: ANN401 - DB-API
+        cursor.execute(self.render_sql("audiences/trailing.sql"))
+        of_campaign = {name: (before, values) for name, before, *values in cursor.fetchall()}
+        for campaign in self.campaigns:
+            before, values = of_campaign.get(campaign.name, (0, ()))
+            if before >= self.vars["audience_least_trailing"]:
+                counts["campaigns"][campaign.name]["moved"] = what_moved(campaign.approval, before, values)
+
 
 def shown(counts: Mapping[str, Any], only: str) -> str:
     """Return the counts of a decision, a sentence per campaign, or of one campaign."""
@@ -178,6 +188,39 @@ def shown(counts: Mapping[str, Any], only: str) -> str:
         for name, of_campaign in counts["campaigns"].items()
         if only in ("", name)
     )
+
+
+def what_moved(limits: ApprovalLimits, audiences_before: int, values: Sequence[Any]) -> list[str]:
+    """Return a line per measure that lies further from its median than the limits of the campaign allow.
+
+    :param audiences_before: how many audiences the medians are of.
+    :param values: size, share entered in percent and average lifetime value of this audience, then their medians; NULL
+        where there was nobody.
+    """
+    size, entered, average, *medians = (None if value is None else float(value) for value in values)
+    median_size, median_entered, median_average = medians
+    of = f"median of the {audiences_before} audiences before"
+    lines = []
+    if size is not None and median_size is not None and _percent_apart(size, median_size) > limits.size_pct:
+        lines.append(f"size: {size:,.0f} customers; {of}: {median_size:,.0f}; limit: {limits.size_pct:g} %")
+    if entered is not None and median_entered is not None and abs(entered - median_entered) > limits.entered_points:
+        lines.append(
+            f"entered: {entered:.1f} % of them; {of}: {median_entered:.1f} %; limit: {limits.entered_points:g} points"
+        )
+    if average is not None and median_average is not None:
+        apart = _percent_apart(average, median_average)
+        if apart > limits.average_value_pct:
+            lines.append(
+                f"average lifetime value: {average:,.2f}; {of}: {median_average:,.2f}; "
+                f"limit: {limits.average_value_pct:g} %"
+            )
+    return lines
+
+
+def _percent_apart(value: float, median: float) -> float:
+    if value == median:
+        return 0.0
+    return 100 * abs(value - median) / abs(median) if median else float("inf")
 
 
 class ValidateAudiencesOperator(ValidateOperator):

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import datetime
 import errno
-import hashlib
 import json
-import unicodedata
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, ObjectStoragePath
@@ -23,8 +18,23 @@ from airflow.sdk.exceptions import (
 )
 
 from include.customer_360.connection import EXPORT_CONN_ID, export_conn_id
+from include.customer_360.operators.audience_files import (
+    ADDRESS,
+    AUDIENCE,
+    ENTERED,
+    LEFT,
+    MANIFEST,
+    Attempt,
+    Batch,
+    Form,
+    Outgoing,
+    form_of,
+    make_folder,
+    only_for_its_user,
+)
 from include.customer_360.operators.audiences import MASKED, AudienceOperator, AudienceRefused
 from include.customer_360.operators.base import PROFILE, warehouse_id_of
+from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook
@@ -32,21 +42,13 @@ if TYPE_CHECKING:
 
     from include.customer_360.catalog import Campaign
 
-AUDIENCE = "audience.csv"
-ENTERED = "entered.csv"
-LEFT = "left.csv"
 AT_THE_TOP = "csv"
 """The destination whose files lie in the date's own folder; any other's lie in one of its name below."""
-MANIFEST = "manifest.json"
-TEMPORARY = ".tmp"
+MEMORY = "300MB"
+"""What DuckDB may take to join and sort an audience, where a reader may have more; it spills what is over it."""
 _TITLES = ("campaign", "as_of_date", "customers", "entered", "left")
 PROBE = ".write_probe"
 """What CheckExportRootOperator writes into the export root and removes again."""
-
-ADDRESS = "email"
-FORMULA_SIGNS = "=+-@\N{MINUS SIGN}"
-"""With one of these, also in full width, a spreadsheet's formula begins."""
-_BREAKS = ("\t", "\r", "\n")
 
 # What stays as it is however often it is tried; any other error of a path may be a moment's.
 _LASTING = (ValueError, ImportError, AirflowNotFoundException)
@@ -57,36 +59,13 @@ _LASTING_NUMBERS = {
 _LASTING_PATHS = (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError, IsADirectoryError)
 
 
-@dataclass(frozen=True)
-class Audience:
-    """What was read for one campaign and destination.
-
-    :param as_of_date: of the published marts.
-    :param columns: in lower case.
-    :param rows: one per customer, in the order of the columns.
-    :param entered: those of them who enter where the file goes.
-    :param left: who was there and leaves it, in the same columns; NULL where there is no profile any more.
-    :param counts: of the decision: customers by status.
-    :param warehouse_id: of the warehouse it was read from, as ops.warehouse has it; None where there is none yet.
-    :param why_empty: why there is nobody, for people; empty when there is somebody.
-    """
-
-    as_of_date: datetime.date
-    columns: list[str]
-    rows: list[tuple[Any, ...]]
-    entered: list[tuple[Any, ...]]
-    left: list[tuple[Any, ...]]
-    counts: dict[str, int]
-    warehouse_id: str | None
-    why_empty: str = ""
-
-
 class ExportAudienceOperator(AudienceOperator):
     """Write one campaign's audience to `<export root>/<campaign>/as_of_date=YYYY-MM-DD/`, or a folder of its own there.
 
     It exports who is `exported` in ops.audience_memberships, but for those suppressed since. `audience.csv`,
     `entered.csv` and `left.csv` come first and `manifest.json` last: a reader that finds a manifest finds the files it
-    describes. The same published marts, memberships and suppressions give the same bytes.
+    describes. The same published marts, memberships and suppressions give the same bytes. The files are written in
+    batches while the warehouse is read, so that an audience of any size takes no more memory than a small one.
 
     On Snowflake it reads with connection `warehouse_export`, whose user may see names and e-mails; on DuckDB with
     `warehouse`.
@@ -134,102 +113,158 @@ class ExportAudienceOperator(AudienceOperator):
             self.skip_reason = f"The run is for campaign {self.only!r} only."
             raise AirflowSkipException(self.skip_reason)
         started_at = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-        audience = self._read_audience()
-        as_of_date, rows = audience.as_of_date, audience.rows
-        files = {
-            AUDIENCE: audience_csv(audience.columns, rows),
-            ENTERED: audience_csv(audience.columns, audience.entered),
-            LEFT: audience_csv(audience.columns, audience.left),
-        }
-        counts = {AUDIENCE: len(rows), ENTERED: len(audience.entered), LEFT: len(audience.left)}
-        manifest = {
-            "campaign": self.campaign.name,
-            "destination": self.destination,
-            "purpose": self.purpose,
-            "owner": self.campaign.owner,
-            "as_of_date": as_of_date.isoformat(),
-            "dag_run_id": context["dag_run"].run_id,
-            "row_count": len(rows),
-            "columns": audience.columns,
-            "sha256": hashlib.sha256(files[AUDIENCE]).hexdigest(),
-            "files": {
-                name: {"row_count": counts[name], "sha256": hashlib.sha256(content).hexdigest()}
-                for name, content in files.items()
-            },
-            "decision": audience.counts,
-            "warehouse_id": audience.warehouse_id,
-        }
-        root = self.campaign.destination(self.destination).place or self.export_root
-        try:
-            with under_export_root(root, f"The audience {self.campaign.name!r}", "clear this task"):
-                folder = ObjectStoragePath(root) / self.campaign.name / f"as_of_date={as_of_date}"
-                if self.destination != AT_THE_TOP:
-                    folder = folder / self.destination
-                self._refuse_to_replace_anothers(folder / MANIFEST, audience.warehouse_id)
-                write_audience(folder, files, manifest)
-        except AirflowException as unwritable:
-            # At each try, where the UI shows it open; the trace is Airflow's.
-            self.log.error("%s", unwritable)  # noqa: TRY400
-            raise
-        path = str(folder / AUDIENCE)
-        cells = (self.campaign.name, str(as_of_date), *(f"{counts[name]:,}" for name in (AUDIENCE, ENTERED, LEFT)))
+        destination = self.campaign.destination(self.destination)
+        form = form_of(destination.format, self.campaign.columns)
+        with only_for_its_user():
+            with self.warehouse_session() as (hook, cursor):
+                self._bound_memory(cursor)
+                published = self.as_of_date_to_use(cursor)
+                self.as_of_date = published.isoformat()
+                counts = self._decided(cursor, hook)
+                self._refuse_what_is_not_theirs(cursor, published)
+                warehouse_id = warehouse_id_of(cursor)
+                with self._writing():
+                    attempt = Attempt(self._folder())
+                    self._refuse_to_replace_anothers(attempt.folder / MANIFEST, warehouse_id)
+                with attempt:
+                    self._write(attempt, form, cursor, hook)
+                    why_empty = "" if attempt.files[AUDIENCE].rows else self._why_empty(cursor, counts)
+                    # Snowflake lets a publication in between two statements.
+                    if self.published_as_of_date(cursor) != published:
+                        raise AirflowException(f"{PROFILE} was published anew while it was read: clear this task.")
+            files = {name: outgoing.described() for name, outgoing in attempt.files.items()}
+            manifest = {
+                "campaign": self.campaign.name,
+                "destination": self.destination,
+                "format": destination.format,
+                "purpose": self.purpose,
+                "owner": self.campaign.owner,
+                "as_of_date": self.as_of_date,
+                "dag_run_id": context["dag_run"].run_id,
+                "row_count": files[AUDIENCE]["row_count"],
+                "columns": list(form.titles),
+                "sha256": files[AUDIENCE]["sha256"],
+                "files": files,
+                "decision": counts,
+                "warehouse_id": warehouse_id,
+            }
+            # By now the warehouse is closed: a slow place holds no other program from it.
+            with self._writing(), attempt:
+                attempt.finish(manifest)
+        path = str(attempt.folder / AUDIENCE)
+        cells = (
+            *(self.campaign.name, self.as_of_date),
+            *(f"{files[name]['row_count']:,}" for name in (AUDIENCE, ENTERED, LEFT)),
+        )
         widths = [max(len(cell), len(title)) for cell, title in zip(cells, _TITLES, strict=True)]
         table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in (_TITLES, cells)]
         self.log.info("%s\n%s", path, "\n".join(table))
         finished_at = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
         times = {"started_at": started_at.isoformat(sep=" "), "finished_at": finished_at.isoformat(sep=" ")}
         returned = {"path": path, **manifest, **times}
-        if not rows:
-            self.log.warning("The audience %r of %s is empty: %s", self.campaign.name, as_of_date, audience.why_empty)
-            returned["why_empty"] = audience.why_empty
+        if why_empty:
+            self.log.warning("The audience %r of %s is empty: %s", self.campaign.name, self.as_of_date, why_empty)
+            returned["why_empty"] = why_empty
         return returned
 
-    def _read_audience(self) -> Audience:
-        with self.warehouse_session() as (hook, cursor):
-            published = self.as_of_date_to_use(cursor)
-            self.as_of_date = published.isoformat()
-            cursor.execute(
-                "select status, count(*) from ops.audience_memberships "
-                f"where campaign = {hook.placeholder} and as_of_date = cast({hook.placeholder} as date) "
-                "group by status order by status",
-                (self.campaign.name, self.as_of_date),
-            )
-            counts = {status: int(customers) for status, customers in cursor.fetchall()}
-            self._refuse_what_is_not_theirs(cursor, published)
-            values = {
-                "destination": self.campaign.destination(self.destination),
-                "columns": self.campaign.columns,
-                **self._exported_before(cursor, hook),
-            }
-            sql = self.render_sql("audiences/audience.sql", **values)
-            self.log.info("Reading the audience as of %s:\n%s", published, sql)
-            cursor.execute(sql)
-            # The last column says who enters.
-            columns = [column[0].lower() for column in cursor.description][:-1]
-            found = cursor.fetchall()
-            rows = [tuple(row[:-1]) for row in found]
-            if masked := masked_columns(columns, rows):
-                raise self._refused(published, masked)
-            entered = [tuple(row[:-1]) for row in found if row[-1]]
-            cursor.execute(self.render_sql("audiences/left.sql", **values))
-            left = [tuple(row) for row in cursor.fetchall()]
-            why_empty = "" if rows else self._why_empty(cursor, counts)
-            warehouse_id = warehouse_id_of(cursor)
-            # Snowflake lets a publication in between two statements.
-            if self.published_as_of_date(cursor) != published:
-                raise AirflowException(f"{PROFILE} was published anew while it was read: clear this task.")
-        return Audience(published, columns, rows, entered, left, counts, warehouse_id, why_empty)
+    def _root(self) -> str:
+        return self.campaign.destination(self.destination).place or self.export_root
 
-    def _exported_before(self, cursor: Any, hook: DbApiHook) -> dict[str, Any]:  # noqa: ANN401 - DB-API
-        """Return the date of this destination's export before this date's, if any, and whether this date had one."""
+    def _folder(self) -> ObjectStoragePath:
+        folder = ObjectStoragePath(self._root()) / self.campaign.name / f"as_of_date={self.as_of_date}"
+        return folder if self.destination == AT_THE_TOP else folder / self.destination
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Name what cannot be written, also in the log."""
+        try:
+            with under_export_root(self._root(), f"The audience {self.campaign.name!r}", "clear this task"):
+                yield
+        except AirflowException as unwritable:
+            # At each try, where the UI shows it open; the trace is Airflow's.
+            self.log.error("%s", unwritable)  # noqa: TRY400
+            raise
+
+    def _bound_memory(self, cursor: Any) -> None:  # noqa: ANN401 - DB-API
+        """Have DuckDB take no more than MEMORY."""
+        if load_settings().warehouse == "duckdb":
+            limits = "parse_formatted_bytes(current_setting('memory_limit')), parse_formatted_bytes"
+            cursor.execute(f"select {limits}('{MEMORY}')")
+            [(limit, enough)] = cursor.fetchall()
+            if limit > enough:
+                cursor.execute(f"set memory_limit = '{MEMORY}'")
+
+    def _decided(self, cursor: Any, hook: DbApiHook) -> dict[str, int]:  # noqa: ANN401 - DB-API
+        """Return how many customers came to which status."""
         cursor.execute(
-            "select max(case when as_of_date < cast({0} as date) then as_of_date end), "
-            "count(case when as_of_date = cast({0} as date) then 1 end) from ops.export_runs "
-            "where campaign = {0} and destination = {0} and state = 'exported'".replace("{0}", hook.placeholder),
-            (self.as_of_date, self.as_of_date, self.campaign.name, self.destination),
+            "select status, count(*) from ops.audience_memberships "
+            f"where campaign = {hook.placeholder} and as_of_date = cast({hook.placeholder} as date) "
+            "group by status order by status",
+            (self.campaign.name, self.as_of_date),
         )
-        [(previous, of_this_date)] = cursor.fetchall()
-        return {"previous": previous or "", "exported_before": bool(of_this_date)}
+        return {status: int(customers) for status, customers in cursor.fetchall()}
+
+    def _write(self, attempt: Attempt, form: Form, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
+        """Write the three files, under their hidden names.
+
+        :raises AudienceRefused: when values are masked.
+        """
+        values = {
+            "destination": self.campaign.destination(self.destination),
+            "columns": form.columns,
+            "previous": self._exported_before(cursor, hook),
+        }
+
+        def statement_of(template: str) -> Callable[[str], str]:
+            return lambda selected: self.render_sql(f"audiences/{template}.sql", selected=selected, **values)
+
+        audience, left = statement_of("audience"), statement_of("left")
+        self.log.info("Reading the audience as of %s:\n%s", self.as_of_date, audience(", ".join(form.columns)))
+        with self._writing():
+            everybody, entered, leaving = (attempt.begin(name, form.titles) for name in (AUDIENCE, ENTERED, LEFT))
+        with closing(form.batches(cursor, audience)) as batches:
+            self._write_batches(batches, everybody, entered)
+        if everybody.masked:
+            self._refuse_masked(cursor, audience, form.columns)
+        with closing(form.left(cursor, left)) as batches:
+            self._write_batches(batches, leaving)
+        if leaving.masked:
+            self._refuse_masked(cursor, left, form.columns)
+
+    def _write_batches(self, batches: Iterator[Batch], everybody: Outgoing, entered: Outgoing | None = None) -> None:
+        """Write batches until one of them is masked, which the file then says."""
+        for batch in batches:
+            everybody.masked = batch.masked
+            if batch.masked:
+                return
+            with self._writing():
+                everybody.write(batch.lines, batch.rows)
+                if entered:
+                    entered.write(batch.entered, batch.entrants)
+
+    def _refuse_masked(self, cursor: Any, statement: Callable[[str], str], columns: Sequence[str]) -> None:  # noqa: ANN401
+        """Raise AudienceRefused with how many values are masked, by column."""
+        counted = ", ".join(
+            f"count(case when cast({name} as varchar) like '%{MASKED}%' then 1 end)" for name in columns
+        )
+        cursor.execute(f"select count(*), {counted} from ({statement(', '.join(columns))}) as audience")
+        [(customers, *found)] = cursor.fetchall()
+        masked = [
+            f"{column} is masked ({MASKED}) for {count:,} of its {customers:,} customers"
+            for column, count in zip(columns, found, strict=True)
+            if count
+        ]
+        raise self._refused(datetime.date.fromisoformat(self.as_of_date), masked)
+
+    def _exported_before(self, cursor: Any, hook: DbApiHook) -> str:  # noqa: ANN401 - DB-API
+        """Return the date of this destination's last export of an earlier date; empty without one."""
+        cursor.execute(
+            "select max(as_of_date) from ops.export_runs where as_of_date < cast({0} as date) "
+            "and campaign = {0} and destination = {0} and state = 'exported'".replace("{0}", hook.placeholder),
+            (self.as_of_date, self.campaign.name, self.destination),
+        )
+        [(previous,)] = cursor.fetchall()
+        return str(previous or "")
 
     def _refuse_to_replace_anothers(self, manifest: ObjectStoragePath, warehouse_id: str | None) -> None:
         """Raise AudienceRefused when this manifest, of an earlier export, is that of another warehouse."""
@@ -341,12 +376,11 @@ def probe_export_root(export_root: str) -> None:
     :raises Exception: whatever the path raises when it cannot.
     """
     root = ObjectStoragePath(export_root)
-    # A bucket has no folders, and its client may try to make the bucket.
-    if root.protocol in ("", "file"):
-        root.mkdir(parents=True, exist_ok=True)
-    probe = root / PROBE
-    probe.write_bytes(b"customer_360\n")
-    probe.unlink(missing_ok=True)
+    with only_for_its_user():
+        make_folder(root)
+        probe = root / PROBE
+        probe.write_bytes(b"customer_360\n")
+        probe.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -374,87 +408,3 @@ def stays_unwritable(error: BaseException | None) -> bool:
     if isinstance(error, OSError):
         return error.errno in _LASTING_NUMBERS or isinstance(error, _LASTING_PATHS)
     return isinstance(error, _LASTING)
-
-
-def masked_columns(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Return a line for each column with masked values, and how many it has."""
-    counts = [
-        sum(isinstance(row[place], str) and MASKED in row[place] for row in rows) for place in range(len(columns))
-    ]
-    return [
-        f"{column} is masked ({MASKED}) for {count:,} of its {len(rows):,} customers"
-        for column, count in zip(columns, counts, strict=True)
-        if count
-    ]
-
-
-def audience_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """Return header and rows as CSV: UTF-8, RFC 4180 quoting, lines ending in a line feed.
-
-    Decimals keep their scale, dates are YYYY-MM-DD, booleans true and false, NULL is empty. A text that a spreadsheet
-    would run as a formula, or that begins with a single quote, has one before it.
-    """
-    lines = [columns, *rows]
-    return "".join(",".join(_field(value) for value in line) + "\n" for line in lines).encode()
-
-
-def _field(value: object) -> str:
-    text = _text(value)
-    # Not csv.writer: until Python 3.13 it leaves a lone carriage return bare, so bytes would depend on the version.
-    return '"' + text.replace('"', '""') + '"' if any(character in text for character in ',"\r\n') else text
-
-
-def _text(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case Decimal():
-            return format(value, "f")
-        case int() | float():
-            return str(value)
-        case datetime.date():
-            return value.isoformat()
-        case _:
-            text = str(value)
-            # Also before a quote of its own, so that a program takes one off each text that begins with one.
-            return f"'{text}" if text.startswith("'") or runs_as_formula(text) else text
-
-
-def runs_as_formula(text: str) -> bool:
-    """Return whether a spreadsheet may take a cell with this text for a formula.
-
-    That is when it begins with a tab or a line break, or, after blanks and characters that cannot be seen, with one of
-    FORMULA_SIGNS.
-    """
-    if text.startswith(_BREAKS):
-        return True
-    first = next((character for character in text if unicodedata.category(character)[0] not in "CZ"), "")
-    return bool(first) and unicodedata.normalize("NFKC", first)[0] in FORMULA_SIGNS
-
-
-def write_audience(folder: ObjectStoragePath, files: Mapping[str, bytes], manifest: dict[str, Any]) -> None:
-    """Put files and manifest into `folder` so that a manifest never stands beside files that it does not describe.
-
-    Temporary files of writes that were killed are removed at the end.
-
-    :param files: their content by name.
-    :param manifest: it has the sha256 of each of them.
-    :raises OSError: when the folder cannot be written; what was there stays readable.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest_path = folder / MANIFEST
-    attempt = uuid.uuid4().hex
-    contents = {**files, MANIFEST: (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()}
-    written = {name: folder / f".{name}.{attempt}{TEMPORARY}" for name in contents}
-    for name, content in contents.items():
-        written[name].write_bytes(content)
-    if manifest_path.exists():
-        described = manifest_path.read_bytes()
-        if not all(each["sha256"].encode() in described for each in manifest["files"].values()):
-            manifest_path.unlink()
-    for name, path in written.items():
-        path.move(folder / name)
-    for leftover in [path for path in folder.iterdir() if path.name.endswith(TEMPORARY)]:
-        leftover.unlink()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.customer_360.failures import WHY
+from include.customer_360.operators.approval import ApproveAudienceOperator
 from include.customer_360.operators.audiences import STATUSES, AudienceOperator
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ FAILED = ("failed", "upstream_failed")
 class LogExportsOperator(AudienceOperator):
     """Write a row per campaign and destination to ops.export_runs, in place of those that the run left there before.
 
-    It takes out of the memberships who was suppressed while the files were written, so that they say who is in them.
-    A destination that failed has a row too, with its reason; one that the run did not ask for has none. It comes last,
+    It takes out of the memberships who was suppressed while the files were written, so that they say who is in them,
+    and everybody of an audience that was not approved. A destination that failed, or was not approved, has a row too,
+    with its reason; one that the run did not ask for has none. It comes last,
     whatever happened before it, and so fails with whatever failed: a run ends as its last task does.
     Returns (XCom) the number of rows by state.
 
@@ -52,23 +54,46 @@ class LogExportsOperator(AudienceOperator):
         states = ti.get_task_states(dag_id=self.dag_id, run_ids=[self.dag_run_id]).get(self.dag_run_id, {})
         failed = sorted(task_id for task_id, state in states.items() if state in FAILED)
         decided = ti.xcom_pull(task_ids="decide_audiences")
-        rows = []
+        rows: list[tuple[Any, ...]] = []
+        rejected: dict[str, str] = {}
         if decided:
             self.as_of_date = decided["as_of_date"]
-            rows = [row for campaign in self.campaigns for row in self._rows_of(campaign, decided, states, context)]
+            rejected = self._rejected(context)
+            rows = [
+                row
+                for campaign in self.campaigns
+                for row in self._rows_of(campaign, decided, states, rejected.get(campaign.name), context)
+            ]
         if rows:
-            self._write(rows)
+            self._write(rows, [campaign for campaign in self.campaigns if campaign.name in rejected])
         if failed:
             raise AirflowFailException(f"{', '.join(failed)} failed: see the log of each, then clear them.")
         if not rows:
             raise AirflowSkipException("Nothing was exported, and nothing failed: there is nothing to record.")
         return dict(Counter(row[COLUMNS.index("state")] for row in rows))
 
-    def _write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _rejected(self, context: Context) -> dict[str, str]:
+        """Return the campaigns whose audience a person did not let through, each with who did not."""
+        answers = {
+            campaign: context["ti"].xcom_pull(task_ids=f"approve_{campaign.name}") or {} for campaign in self.campaigns
+        }
+        return {
+            campaign.name: (
+                f"rejected by {answer['responded_by_user']['name']}"
+                if answer["responded_by_user"]
+                else f"not answered within {campaign.approval.answer_within_hours:g} hours"
+            )
+            for campaign, answer in answers.items()
+            if ApproveAudienceOperator.REJECT in answer.get("chosen_options", ())
+        }
+
+    def _write(self, rows: Sequence[tuple[Any, ...]], rejected: Sequence[Campaign]) -> None:
         with self.warehouse_session() as (hook, cursor):
             mark = hook.placeholder
             cursor.execute("begin transaction")
             cursor.execute(self.render_sql("audiences/after_decision.sql"))
+            for campaign in rejected:
+                cursor.execute(self.render_sql("audiences/not_approved.sql", campaign=campaign))
             cursor.execute(f"delete from ops.export_runs where dag_run_id = {mark}", (self.dag_run_id,))
             cursor.executemany(
                 f"insert into ops.export_runs ({', '.join(COLUMNS)}) values ({', '.join([mark] * len(COLUMNS))})", rows
@@ -76,14 +101,19 @@ class LogExportsOperator(AudienceOperator):
             cursor.execute("commit")
 
     def _rows_of(
-        self, campaign: Campaign, decided: Mapping[str, Any], states: Mapping[str, str], context: Context
+        self,
+        campaign: Campaign,
+        decided: Mapping[str, Any],
+        states: Mapping[str, str],
+        rejected: str | None,
+        context: Context,
     ) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of one campaign, of what its tasks left as XCom."""
         counts = decided["campaigns"][campaign.name]
         for number, destination in enumerate(campaign.destinations):
-            task = {"task_ids": f"export_{campaign.name}", "map_indexes": number}
+            task: dict[str, Any] = {"task_ids": f"export_{campaign.name}", "map_indexes": number}
             state = states.get(f"export_{campaign.name}_{number}")
-            if state not in ("success", "failed"):
+            if state not in ("success", "failed") and not rejected:
                 continue
             values: dict[str, Any] = {
                 "campaign": campaign.name,
@@ -92,7 +122,15 @@ class LogExportsOperator(AudienceOperator):
                 "dag_run_id": self.dag_run_id,
                 **{name: counts[name] for name in ("eligible", *STATUSES)},
             }
-            if state == "success":
+            if rejected:
+                values |= {
+                    "state": "not approved",
+                    "reason": rejected,
+                    "suppressed": counts["suppressed"] + counts["held_out"] + counts["exported"],
+                    "held_out": 0,
+                    "exported": 0,
+                }
+            elif state == "success":
                 manifest = context["ti"].xcom_pull(**task)
                 files = manifest["files"]
                 values |= {

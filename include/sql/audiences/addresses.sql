@@ -1,5 +1,5 @@
-{#- Of the customers who are eligible for a campaign: how many there are, with an address, different ones, and such that could be
-    written to. -#}
+{#- Of the customers who are eligible for a campaign: how many there are, with an address, whether all have the same
+    one (1; else 2), and how many could be written to. -#}
 {% import 'audiences/addresses.jinja' as addresses with context -%}
 with memberships as (
 
@@ -20,20 +20,27 @@ profiles as (
 
 ),
 
+addressed as (
+
+    select profiles.address
+    from memberships
+    inner join profiles on memberships.customer_id = profiles.customer_id
+
+),
+
 final as (
 
     select
         count(*) as customers,
-        count(profiles.address) as addresses,
-        count(distinct profiles.address) as distinct_addresses,
+        count(address) as addresses,
+        case when min(address) = max(address) then 1 else 2 end as distinct_addresses,
         count(
             case
-                when profiles.address is not null and coalesce({{ addresses.address_problem('profiles.address') }}, '') <> 'no valid address'
+                when coalesce({{ addresses.address_problem('address') }}, '') not in ('no address', 'no valid address')
                     then 1
             end
         ) as valid_addresses
-    from memberships
-    inner join profiles on memberships.customer_id = profiles.customer_id
+    from addressed
 
 )
 

@@ -1,10 +1,13 @@
-{#- The exported customers of one audience, in its order, with what its file holds and, last, whether each is to enter where the file
-    goes: who was not in the export before, `previous` (a date, or nothing), or is forgotten there by now. -#}
+{#- The exported customers of one audience, in its order. `selected` is of `columns`, which its file holds, and of
+    `enters`: whether a customer is to enter where the file goes, being none of the export before, `previous` (a
+    date, or nothing), or forgotten there by now. -#}
 {% import 'audiences/members.jinja' as members with context -%}
 {% set as_of = "cast('" ~ as_of_date ~ "' as date)" -%}
 {% set before = "cast('" ~ previous ~ "' as date)" if previous else "cast(null as date)" -%}
 
-with {{ members.exported(as_of) }},
+with {{ members.imports(as_of) }},
+
+{{ members.exported(as_of) }},
 
 previous as (
 
@@ -19,7 +22,10 @@ previous as (
 final as (
 
     select
-        exported.*,
+        {%- for column in columns %}
+        exported.{{ column }},
+        {%- endfor %}
+        exported.audience_rank,
         previous.customer_id is null
         {%- if destination.lifetime_days %}
         or floor(datediff('day', exported.entered_on, {{ as_of }}) / {{ destination.lifetime_days }})
@@ -32,9 +38,6 @@ final as (
 )
 
 select
-    {%- for column in columns %}
-    {{ column }},
-    {%- endfor %}
-    enters
+    {{ selected | default('*') }}
 from final
 order by audience_rank

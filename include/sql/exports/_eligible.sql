@@ -1,4 +1,5 @@
-{#- Who is eligible for a campaign that its exposure says whole. A campaign that needs more has a template of its name. -#}
+{#- Who is eligible for a campaign that its exposure says whole. A campaign that needs more has a template of its
+    name. -#}
 with profiles as (
 
     select * from marts.customer_360_profile

@@ -87,6 +87,7 @@ by_status as (
         count(case when status = '{{ status }}' then 1 end) as {{ status }},
         {%- endfor %}
         count(case when status = 'over_limit' and split_group = 'treated' then 1 end) as treated_over_limit,
+        count(case when reason = 'after decision' then 1 end) as after_decision,
         max(case when status = 'exported' then rank end) as last_exported,
         min(case when status = 'over_limit' then rank end) as first_over_limit
     from memberships
@@ -234,7 +235,7 @@ final as (
         'audiences_add_up' as check_name,
         'error' as severity,
         count(case when not adds_up then 1 end) || ' of ' || count(*) || ' campaigns do not add up'
-        || coalesce(', the first is ' || min(case when not adds_up then line end), '') as observed,
+        || coalesce(', the first is ' || min(case when not adds_up then sentence end), '') as observed,
         'eligible = suppressed + capped + outranked + held out + over limit + exported, for each campaign' as expected,
         count(case when not adds_up then 1 end) = 0 as passed
     from (
@@ -247,7 +248,7 @@ final as (
                 0
             ) as adds_up,
             of_campaign.campaign || ': ' || of_campaign.eligible || ' eligible, ' || coalesce(by_status.customers, 0)
-            || ' decided on' as line
+            || ' decided on' as sentence
         from of_campaign
         left join by_status on of_campaign.campaign = by_status.campaign
     ) as sums
@@ -255,32 +256,21 @@ final as (
     select
         'audiences_limits_kept' as check_name,
         'error' as severity,
-        count(case when not within then 1 end) || ' of ' || count(*) || ' campaigns outside their limit'
-        || coalesce(', the first is ' || min(case when not within then line end), '') as observed,
+        count(case when not is_kept then 1 end) || ' of ' || count(*) || ' campaigns outside their limit'
+        || coalesce(', the first is ' || min(case when not is_kept then sentence end), '') as observed,
         'no more exported than the limit, and as many as there are before anybody treated is over it' as expected,
-        count(case when not within then 1 end) = 0 as passed
+        count(case when not is_kept then 1 end) = 0 as passed
     from (
         select
             coalesce(by_status.exported, 0) <= of_campaign.audience_limit
             and (
                 coalesce(by_status.treated_over_limit, 0) = 0
-                or by_status.exported + replaced.customers >= of_campaign.audience_limit
-            ) as within,
+                or by_status.exported + by_status.after_decision >= of_campaign.audience_limit
+            ) as is_kept,
             of_campaign.campaign || ': ' || coalesce(by_status.exported, 0) || ' exported of at most '
-            || of_campaign.audience_limit as line
+            || of_campaign.audience_limit as sentence
         from of_campaign
         left join by_status on of_campaign.campaign = by_status.campaign
-        left join (
-            select
-                of_campaign.campaign,
-                count(memberships.customer_id) as customers
-            from of_campaign
-            left join memberships
-                on
-                    of_campaign.campaign = memberships.campaign
-                    and memberships.reason = 'after decision'
-            group by of_campaign.campaign
-        ) as replaced on of_campaign.campaign = replaced.campaign
     ) as limits
 
 )

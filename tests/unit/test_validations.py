@@ -36,11 +36,15 @@ MOM = "metric_mom_spend_change"
 ATV = "metric_avg_transaction_value"
 SEGMENTS = "customer_segments"
 PROFILE = "customer_360_profile"
+CAMPAIGNS = "campaign_results"
+HORIZONS = "campaign_horizon_days"
 DRIFT = {mart.name: mart.drift for mart in load_catalog().marts}
 MARTS = list(DRIFT)
+# A night without a wave that is old enough has no result; a night without a row of these has failed.
+NEVER_EMPTY = [mart for mart in MARTS if mart != CAMPAIGNS]
 TEMPLATES = ["sources", *MARTS]
 # Those whose every check has a planted fault here.
-PLANTED = ["sources", SEGMENTS, LTV, MOM, ATV, PROFILE]
+PLANTED = ["sources", SEGMENTS, LTV, MOM, ATV, PROFILE, CAMPAIGNS]
 HIGH, STABLE = "High-Value Travelers", "Stable Mid-Spenders"
 
 
@@ -59,6 +63,15 @@ def update(table: str, values: str, customer: str, condition: str = "true") -> s
 
 def duplicate(table: str, customer: str) -> str:
     return f"insert into {RUN_SCHEMA}.{table} select * from {RUN_SCHEMA}.{table} where customer_id = '{customer}'"
+
+
+def wave(campaign: str, horizon_days: int, *values: str) -> str:
+    """Return the statement that sets values in a wave's result."""
+    set_values = "".join(values)
+    return (
+        f"update {RUN_SCHEMA}.{CAMPAIGNS} set {set_values} "
+        f"where campaign = '{campaign}' and horizon_days = {horizon_days}"
+    )
 
 
 def delete(table: str, customer: str, condition: str = "true") -> str:
@@ -92,6 +105,7 @@ def deliveries(*but: str, until: int = 1) -> str:
 
 # So many customers exist on 2026-03-15, and spent so much together.
 CUSTOMER_COUNT, TOTAL_SPEND = 34, "105294.99"
+BOUNDS_OF_PLAIN = ", plain_lift_low = plain_lift_low + 0.1, plain_lift_high = plain_lift_high + 0.1"
 
 FAULTS = [
     Fault("sources", "sources_customers_not_empty", ["delete from raw.customers"]),
@@ -435,6 +449,82 @@ FAULTS = [
             for customer in ("STABLE", "BUDGET")
         ],
     ),
+    Fault(
+        CAMPAIGNS,
+        "results_one_row_per_wave_and_horizon",
+        [f"delete from {RUN_SCHEMA}.{CAMPAIGNS} where horizon_days = 90"],
+    ),
+    Fault(
+        CAMPAIGNS,
+        "results_one_row_per_wave_and_horizon",
+        [f"insert into {RUN_SCHEMA}.{CAMPAIGNS} select * from {RUN_SCHEMA}.{CAMPAIGNS} where horizon_days = 90"],
+    ),
+    # A result before its horizon is over.
+    Fault(
+        CAMPAIGNS,
+        "results_one_row_per_wave_and_horizon",
+        [
+            f"insert into {RUN_SCHEMA}.{CAMPAIGNS} select * replace (date '2026-02-14' as wave_date) "
+            f"from {RUN_SCHEMA}.{CAMPAIGNS} where campaign = 'onboarding'"
+        ],
+    ),
+    Fault(
+        CAMPAIGNS,
+        "results_customers_reconcile",
+        [wave("onboarding", 30, "treated_customers = 3, treated_spend_after_per_customer = 83.3333")],
+    ),
+    Fault(
+        CAMPAIGNS,
+        "results_spend_reconciles",
+        [wave("premium", 60, "treated_spend_before = 6098.39, treated_spend_before_per_customer = 1524.5975")],
+    ),
+    Fault(
+        CAMPAIGNS,
+        "results_spend_per_customer_recomputes",
+        [wave("premium", 60, "treated_spend_before_per_customer = treated_spend_before_per_customer + 0.001")],
+    ),
+    Fault(
+        CAMPAIGNS,
+        "results_estimates_where_two",
+        [wave("onboarding", 30, "theta = 0, lift = 1, plain_lift = 1, lift_standard_error = 0, total_effect = 2")],
+        also={"results_lift_recomputes"},
+    ),
+    Fault(
+        CAMPAIGNS,
+        "results_estimates_where_two",
+        [
+            wave(
+                *("premium", 60, "lift_low = null, lift_high = null, is_significant = null, total_effect_low = null, "),
+                "total_effect_high = null, minimum_detectable_effect = null",
+            )
+        ],
+    ),
+    Fault(CAMPAIGNS, "results_lift_recomputes", [wave("premium", 60, "theta = theta + 0.01")]),
+    Fault(
+        CAMPAIGNS, "results_lift_recomputes", [wave("premium", 60, "plain_lift = plain_lift + 0.1", BOUNDS_OF_PLAIN)]
+    ),
+    Fault(CAMPAIGNS, "results_lift_recomputes", [wave("premium", 60, "lift_standard_error = 5896")]),
+    Fault(CAMPAIGNS, "results_lift_recomputes", [wave("premium", 60, "variance_reduction_pct = 11")]),
+    Fault(CAMPAIGNS, "results_interval_recomputes", [wave("premium", 60, "plain_lift_low = plain_lift_low - 0.1")]),
+    Fault(
+        CAMPAIGNS,
+        "results_interval_recomputes",
+        [
+            wave(
+                *("premium", 60, "lift_low = lift - 11500, lift_high = lift + 11500, "),
+                "total_effect_low = 4 * (lift - 11500), total_effect_high = 4 * (lift + 11500), "
+                "minimum_detectable_effect = 11500 + 6000",
+            )
+        ],
+    ),
+    Fault(CAMPAIGNS, "results_figures_agree", [wave("premium", 60, "lift_pct = lift_pct + 0.01")]),
+    Fault(CAMPAIGNS, "results_figures_agree", [wave("retention", 60, "lift_pct = 0")]),
+    Fault(CAMPAIGNS, "results_figures_agree", [wave("premium", 60, "is_significant = true")]),
+    Fault(CAMPAIGNS, "results_figures_agree", [wave("premium", 60, "is_significant = null")]),
+    Fault(CAMPAIGNS, "results_figures_agree", [wave("premium", 60, "minimum_detectable_effect = lift_high - lift")]),
+    Fault(CAMPAIGNS, "results_figures_agree", [wave("premium", 60, "total_effect = total_effect + 1")]),
+    Fault(CAMPAIGNS, "results_figures_agree", [wave("premium", 60, "total_effect_high = null")]),
+    Fault(CAMPAIGNS, "results_stamped_with_as_of_date", [wave("premium", 60, "as_of_date = '2026-03-14'")]),
     Fault(PROFILE, "profile_row_count_near_published", [publication(PROFILE, 36, TOTAL_SPEND)]),
     Fault(PROFILE, "profile_lifetime_value_near_published", [publication(PROFILE, CUSTOMER_COUNT, "111000.00")]),
 ]
@@ -449,6 +539,7 @@ class Shift(NamedTuple):
     wrong: str
     mart: str
     check: str
+    also: set[str] = set()  # noqa: RUF012 - never changed
 
 
 def shifts(var: str, model: str, right: str, mart: str, check: str) -> list[Shift]:
@@ -466,6 +557,32 @@ def window_shifts(days: int) -> list[Shift]:
     return [
         Shift("spend_window_days", model, right, right.replace(str(days), str(days + step)), SEGMENTS, check)
         for step in (-1, 1)
+    ]
+
+
+def horizon_shifts() -> list[Shift]:
+    """A horizon that is over a day too early or too late, and days before and after that begin or end so."""
+    over = "+ cast(-30 as bigint) * interval 1 day"
+    due = [(over, over.replace("30", wrong)) for wrong in ("29", "31")]
+    sides = [
+        (f"transaction_date {comparison} due.wave_date {sign} 30\n", f"transaction_date {wrong}\n")
+        for comparison, sign, wrongs in (
+            (">", "-", ("> due.wave_date - 29", "> due.wave_date - 31", ">= due.wave_date - 30")),
+            ("<=", "+", ("<= due.wave_date + 29", "<= due.wave_date + 31", "< due.wave_date + 30")),
+        )
+        for wrong in wrongs
+    ]
+    sides.append(("transaction_date <= due.wave_date\n", "transaction_date < due.wave_date\n"))
+    sides.append(("transaction_date > due.wave_date\n", "transaction_date >= due.wave_date\n"))
+    # Without the only spend there was after the wave, the group does not vary.
+    only_spend = ("<= due.wave_date + 29", "< due.wave_date + 30")
+    also = {pair: {"results_lift_recomputes"} for pair in sides}
+    for pair in sides:
+        if pair[1].removeprefix("transaction_date ").strip() in only_spend:
+            also[pair].add("results_interval_recomputes")
+    return [
+        *(Shift(HORIZONS, CAMPAIGNS, *pair, CAMPAIGNS, "results_one_row_per_wave_and_horizon") for pair in due),
+        *(Shift(HORIZONS, CAMPAIGNS, *pair, CAMPAIGNS, "results_spend_reconciles", also[pair]) for pair in sides),
     ]
 
 
@@ -500,6 +617,7 @@ SHIFTS = [
     *shifts("moderate_stddev", ATV, "stddev < 200", ATV, "atv_consistency_in_bounds"),
     *shifts("mom_high_growth_pct", MOM, "mom_change_pct > 50", MOM, "mom_trend_in_bounds"),
     *shifts("mom_high_decline_pct", MOM, "mom_change_pct >= -30", MOM, "mom_trend_in_bounds"),
+    *horizon_shifts(),
 ]
 
 
@@ -580,7 +698,7 @@ def test_a_shifted_threshold_in_a_model_is_caught(
             sql = sql.replace(shift.right, shift.wrong)
         connection.execute(f"create or replace table {RUN_SCHEMA}.{model} as {sql}")
 
-    assert failed_checks(connection, shift.mart) == {shift.check}
+    assert failed_checks(connection, shift.mart) == {shift.check} | shift.also
 
 
 def test_a_model_as_it_is_fails_no_check_when_it_is_built_here(
@@ -646,7 +764,7 @@ def test_an_average_may_be_above_the_largest_amount_by_what_a_double_has_no_digi
     assert duckdb.sql(f"select {sql}").fetchall() == [(holds,)]
 
 
-@pytest.mark.parametrize("mart", MARTS)
+@pytest.mark.parametrize("mart", NEVER_EMPTY)
 def test_empty_mart_fails(connection: duckdb.DuckDBPyConnection, mart: str) -> None:
     connection.execute(f"delete from {RUN_SCHEMA}.{mart}")
 
@@ -664,6 +782,15 @@ def test_marts_without_any_customer_fail(connection: duckdb.DuckDBPyConnection, 
         name for name in checks_of(connection, mart) if "stamped_with_as_of_date" in name
     }
     assert failed_checks(connection, mart)
+
+
+def test_results_are_empty_exactly_while_no_wave_is_old_enough(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(f"delete from {RUN_SCHEMA}.{CAMPAIGNS}")
+    observed = checks_of(connection, CAMPAIGNS)["results_one_row_per_wave_and_horizon"][1]
+    assert observed == "6 waves differ, for example onboarding 2026-02-13 30"
+
+    connection.execute("delete from ops.audience_memberships where as_of_date < '2026-02-14'")
+    assert failed_checks(connection, CAMPAIGNS) == set()
 
 
 def test_months_may_be_empty_before_the_first_complete_month(connection: duckdb.DuckDBPyConnection) -> None:
@@ -979,7 +1106,7 @@ def test_log_shows_every_check_with_verdict_observed_and_expected(
     ) in verdicts
 
 
-@pytest.mark.parametrize("mart", MARTS)
+@pytest.mark.parametrize("mart", NEVER_EMPTY)
 def test_empty_mart_fails_the_task(warehouse: Path, mart: str) -> None:
     execute_in(warehouse, f"delete from {RUN_SCHEMA}.{mart}")
 

@@ -11,6 +11,7 @@ import duckdb
 
 from include.customer_360.settings import DBT_PROJECT
 from local import sources
+from tests.unit.audience_warehouse import OPS_COLUMNS
 
 AS_OF_DATE = "2026-03-15"
 RUN_SCHEMA = "marts_run_20260315"
@@ -99,6 +100,18 @@ TRANSACTIONS = [
     *((customer, *purchase, "approved") for customer, purchases in _AT_THRESHOLDS.items() for purchase in purchases),
 ]
 
+# Campaign, wave, group, customers. The first wave is 90 days old; of the second somebody spent on each side of both
+# ends of its 30 days; the third is as old as the first horizon, and the last a day younger.
+ENTRIES = [
+    ("premium", "2025-12-15", "treated", ["TRAVELLER", "HIGH_VALUE_AT", "TRENDS", "BUDGET_AT"]),
+    ("premium", "2025-12-15", "control", ["HIGH_VALUE_BELOW", "STABLE", "DECLINING"]),
+    ("retention", "2026-01-13", "treated", ["LAST_SEEN_91", "LAST_SEEN_60", "LAST_SEEN_30", "DECLINING_AT"]),
+    ("retention", "2026-01-13", "control", ["LAST_SEEN_90", "LAST_SEEN_61", "LAST_SEEN_31"]),
+    ("onboarding", "2026-02-13", "treated", ["ONE_PURCHASE", "GROWING"]),
+    ("onboarding", "2026-02-13", "control", ["GREW_LESS"]),
+    ("onboarding", "2026-02-14", "treated", ["GROWING_AT", "NEVER_SPENT"]),
+]
+
 
 def build_warehouse(folder: Path) -> Path:
     """Write the sources, let dbt build every model into RUN_SCHEMA, and return the DuckDB file."""
@@ -119,6 +132,17 @@ def build_warehouse(folder: Path) -> Path:
             [
                 (f"TXN{number:02}", customer, date, amount, category, status)
                 for number, (customer, date, amount, category, status) in enumerate(TRANSACTIONS)
+            ],
+        )
+        columns = ", ".join(f"{name} {data_type}" for name, data_type in OPS_COLUMNS["audience_memberships"].items())
+        connection.execute(f"create schema ops; create table ops.audience_memberships ({columns})")
+        connection.executemany(
+            "insert into ops.audience_memberships (campaign, as_of_date, customer_id, status, split_group, entered, "
+            "entered_on) values (?, ?, ?, ?, ?, true, ?)",
+            [
+                (campaign, wave, customer, "exported" if group == "treated" else "held_out", group, wave)
+                for campaign, wave, group, customers in ENTRIES
+                for customer in customers
             ],
         )
     _dbt_build(file, folder)

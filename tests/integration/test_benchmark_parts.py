@@ -34,8 +34,9 @@ QUICK = {
     "exports": "export / COPY",
     "parsing": "parse of dags/customer_360_refresh.py",
 }
-# These start Airflow time and again, `backfill` once: it stands for them. test_file_size.py runs what `size` does.
-SLOW = {"dag", "history", "customers", "backfill", "size", "refresh"}
+# These start Airflow time and again, `backfill` once: it stands for them. test_file_size.py runs what `size` does,
+# test_campaign_results.py what `campaigns` does.
+SLOW = {"dag", "history", "customers", "backfill", "size", "campaigns", "refresh"}
 
 
 def test_every_part_is_named_here_and_in_the_readme() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -147,6 +147,19 @@ class Destination(_Entry):
     format: Literal["csv", "google_customer_match", "meta_custom_audience"] = "csv"
     place: str = ""
     lifetime_days: Annotated[StrictInt, Field(ge=1)] | None = None
+
+    @field_validator("place")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if value and "://" not in value and not value.startswith("/"):
+            raise ValueError("hangs on the folder that a task happens to run in: write a whole path or URI (s3://...)")
+        return value
+
+    @model_validator(mode="after")
+    def _named_by_its_format(self) -> Self:
+        if self.name == "csv" and self.format != "csv":
+            raise ValueError(f"has format {self.format} and the name of plain files: give it a name of its own")
+        return self
 
 
 class CampaignMeta(_Entry):

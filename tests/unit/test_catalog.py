@@ -275,6 +275,14 @@ def test_a_template_of_its_own_is_used_where_there_is_one(
         ({"approval": {"size": 1}}, "approval.size is 1, but there is no such key"),
         ({"destinations": []}, "destinations is []: Tuple should have at least 1 item"),
         ({"destinations": [{"name": "Ads"}]}, "destinations.0.name is 'Ads'"),
+        (
+            {"destinations": [{"place": "exports/ads"}]},
+            "destinations.0.place is 'exports/ads': hangs on the folder that a task happens to run in",
+        ),
+        (
+            {"destinations": [{"format": "google_customer_match"}]},
+            "has format google_customer_match and the name of plain files: give it a name of its own",
+        ),
         ({"destinations": [{"format": "xlsx"}]}, "destinations.0.format is 'xlsx': Input should be 'csv', "),
         ({"destinations": [{"lifetime_days": 0}]}, "destinations.0.lifetime_days is 0: Input should be greater"),
         (

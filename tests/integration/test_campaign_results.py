@@ -16,10 +16,13 @@ from typing import Any
 
 import duckdb
 import pytest
+from airflow.sdk import DAG
 from edge_customers import AS_OF_DATE
 from warehouse_builds import Build, DbtBuilds
 
 from benchmarks.simulated_campaigns import SimulatedCampaigns, Simulation
+from include.customer_360.operators.validate import ValidateMartOperator
+from include.customer_360.settings import TEMPLATE_FOLDERS
 
 # Of 200 campaigns an interval that is right 95 times in 100 has the true lift of fewer than 179, or of all, once in
 # 2,000 cases; as rarely more than 21 without an effect are found to have one.
@@ -217,3 +220,21 @@ def test_the_interval_has_an_effect_of_8_percent_and_is_much_narrower_than_the_p
     # Four standard errors of the mean of all estimates.
     spread = statistics.stdev(each.lift for each in found.estimates) / math.sqrt(CAMPAIGNS)
     assert abs(found.bias) < 4 * spread
+
+
+def test_the_validation_agrees_with_results_of_any_size(results: Path) -> None:
+    with DAG("refresh", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
+        validate = ValidateMartOperator(
+            task_id="validate_campaign_results",
+            mart="campaign_results",
+            drift=None,
+            run_schema="marts",
+            as_of_date=AS_OF_DATE.isoformat(),
+        )
+    validate.resolve_template_files()
+    validate.render_template_fields({"run_id": "run_1", "params": {}})
+    with duckdb.connect(str(results), read_only=True) as connection:
+        [(largest,)] = connection.execute("select max(lift_high) from marts.campaign_results").fetchall()
+        failed = [row for row in connection.execute(validate.sql).fetchall() if not row[-1]]
+    assert largest > 1000
+    assert failed == []

@@ -233,7 +233,11 @@ faults as (
             as results_interval_recomputes,
         mart.campaign is not null
         and (
-            {{ off('mart.lift_pct * mart.held_out_spend_after_per_customer / 100', 'cast(mart.lift as double)') }}
+            coalesce(
+                abs(cast(mart.lift_pct as double) * mart.held_out_spend_after_per_customer / 100 - mart.lift)
+                > 0.001 + 0.000001 * (mart.held_out_spend_after_per_customer + abs(mart.lift)),
+                false
+            )
             or (mart.lift_pct is null) <> (mart.lift is null or mart.held_out_spend_after = 0)
             or (mart.is_significant is null) <> (mart.lift_low is null)
             or coalesce(mart.is_significant and mart.lift_low < 0 and mart.lift_high > 0, false)

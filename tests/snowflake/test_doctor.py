@@ -942,8 +942,8 @@ def test_a_literal_date_skips_partitions_of_the_fact(changes: Mapping[str, Answe
 # Statements
 
 # What explain takes of what the operators send, each statement once.
-VALIDATIONS = 10
-PUBLICATION = 29
+VALIDATIONS = 11
+PUBLICATION = 30
 AUDIENCES = 18
 EXPORTS = 22
 
@@ -977,8 +977,8 @@ def test_every_statement_is_explained_in_groups_on_tables_made_from_the_contract
     assert list(explain.explained(asked, "enterprise", {}, compiled(tmp_path))) == [
         Finding("models of dbt", "1 of 1 explained", "1 explained", True),
         counted("tests", 1, 1),
-        counted("validations", VALIDATIONS, 8),
-        counted("publish", PUBLICATION, 24),
+        counted("validations", VALIDATIONS, 9),
+        counted("publish", PUBLICATION, 25),
         counted("audiences", AUDIENCES, 16),
         counted("exports", EXPORTS, 20),
     ]
@@ -1000,8 +1000,8 @@ def test_tables_that_are_there_are_read_and_exports_are_the_exporters(tmp_path: 
     assert [finding.observed for finding in found] == [
         "1 of 1 explained",
         "1 of 1 explained",
-        f"{VALIDATIONS} of {VALIDATIONS} explained, 5 on empty tables",
-        f"{PUBLICATION} of {PUBLICATION} explained, 9 on empty tables",
+        f"{VALIDATIONS} of {VALIDATIONS} explained, 6 on empty tables",
+        f"{PUBLICATION} of {PUBLICATION} explained, 10 on empty tables",
         f"{AUDIENCES} of {AUDIENCES} explained",
         f"{EXPORTS} of {EXPORTS} explained",
     ]

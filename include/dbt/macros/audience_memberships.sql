@@ -6,8 +6,5 @@
     {%- if not memberships -%}
         {{ return(true) }}
     {%- endif -%}
-    {%- set relation = api.Relation.create(
-        database=memberships.database, schema=memberships.schema, identifier=memberships.identifier
-    ) -%}
-    {{ return(adapter.get_columns_in_relation(relation) | length > 0) }}
+    {{ return(adapter.get_relation(memberships.database, memberships.schema, memberships.identifier) is not none) }}
 {%- endmacro %}

@@ -86,6 +86,10 @@ _ENTRIES = f"""
 """
 
 
+_LIFTS = ("plain_lift", "plain_lift_low", "plain_lift_high", "lift", "lift_low", "lift_high")
+_COLUMNS = ("held_out_customers", *(f"{lift}::double" for lift in _LIFTS), "is_significant")
+
+
 class Estimate(NamedTuple):
     """What campaign_results says of one campaign, in dollars per customer."""
 
@@ -186,11 +190,11 @@ class SimulatedCampaigns:
                 estimates += [
                     Estimate(*row)
                     for row in connection.execute(
-                        f"select {', '.join(Estimate._fields)} from ({self.sql}) order by campaign"
+                        f"select {', '.join(_COLUMNS)} from ({self.sql}) order by campaign"
                     ).fetchall()
                 ]
         assert len(estimates) == campaigns
-        return Simulation(self.true_lift, [Estimate(*map(_plain_number, each)) for each in estimates])
+        return Simulation(self.true_lift, estimates)
 
     @contextmanager
     def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -217,7 +221,3 @@ class SimulatedCampaigns:
         )
         [model] = (target / "compiled").rglob("campaign_results.sql")
         return model.read_text(encoding="utf-8")
-
-
-def _plain_number(value: object) -> object:
-    return value if isinstance(value, bool | int) else float(str(value))

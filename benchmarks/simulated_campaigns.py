@@ -13,9 +13,9 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import NamedTuple
 
 import duckdb
@@ -67,7 +67,7 @@ _FACT = f"""
     union all
     select customer_id || ' treated', date '{WAVE_DATE}' + 1, spend_after_when_treated, 'approved' from population
 """
-_ENTRIES = f"""
+_ENTRIES = Template(f"""
     create or replace table core.fct_campaign_entries as
     with entrants as (
         select
@@ -83,7 +83,7 @@ _ENTRIES = f"""
         case when held_out then customer_id else customer_id || ' treated' end as customer_id,
         case when held_out then 'control' else 'treated' end as split_group
     from entrants
-"""
+""")
 
 
 _LIFTS = ("plain_lift", "plain_lift_low", "plain_lift_high", "lift", "lift_low", "lift_high")
@@ -160,7 +160,7 @@ class SimulatedCampaigns:
         if not sources.exists():
             write_sample(sources, customers=customers, months=3, seed=SEED, as_of_date=AS_OF_DATE)
         self.file.unlink(missing_ok=True)
-        with self._connected() as connection:
+        with duckdb.connect(str(self.file)) as connection:
             connection.execute(f"attach '{sources}' as sources (read_only)")
             connection.execute("create schema core")
             connection.execute(_POPULATION, {"effect": effect})
@@ -174,7 +174,7 @@ class SimulatedCampaigns:
         """Estimate campaigns, each of which a share of the population enters; a share of those is held out."""
         threshold = load_catalog().campaigns[0].model_copy(update={"holdout_share": holdout_share}).holdout_threshold
         estimates: list[Estimate] = []
-        with self._connected() as connection:
+        with duckdb.connect(str(self.file)) as connection:
             for first in range(0, campaigns, BATCH):
                 values = {
                     "seed": SEED,
@@ -183,10 +183,7 @@ class SimulatedCampaigns:
                     "last": min(first + BATCH, campaigns),
                     "share": entering_share,
                 }
-                entries = _ENTRIES
-                for name, value in values.items():
-                    entries = entries.replace(f"${name}", str(value))
-                connection.execute(entries)
+                connection.execute(_ENTRIES.substitute(values))
                 estimates += [
                     Estimate(*row)
                     for row in connection.execute(
@@ -195,11 +192,6 @@ class SimulatedCampaigns:
                 ]
         assert len(estimates) == campaigns
         return Simulation(self.true_lift, estimates)
-
-    @contextmanager
-    def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with duckdb.connect(str(self.file)) as connection:
-            yield connection
 
     def _compiled(self, target: Path) -> str:
         """Return the select of the model, as dbt compiles it for this warehouse."""

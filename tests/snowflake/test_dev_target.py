@@ -106,7 +106,8 @@ def test_a_person_reads_core_of_production(account: SnowflakeAccount, dev: str, 
     assert sorted(match[1] for sql in fact if (match := WRITES.match(sql))) == [
         f"{account.by_hand}.{dev}_intermediate.int_customer_medians",
         f"{account.by_hand}.{dev}_intermediate.int_customer_transactions",
-        f"{account.by_hand}.{dev}_marts.campaign_results",
+        # The marts are built twice.
+        *[f"{account.by_hand}.{dev}_marts.campaign_results"] * 2,
     ]
     counted = f"select count(*) from {dev}_marts.customer_360_profile"
     assert account.query(counted, account.by_hand) == [(CUSTOMERS,)]

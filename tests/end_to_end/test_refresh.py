@@ -30,7 +30,9 @@ EXPORTS = "campaign_exports"
 
 def test_a_green_run_publishes_every_mart_of_its_date(deployment: Deployment, green: str) -> None:
     for mart in MARTS:
-        assert deployment.query(f"select distinct cast(as_of_date as varchar) from marts.{mart}") == [("2026-03-30",)]
+        dates = deployment.query(f"select distinct cast(as_of_date as varchar) from marts.{mart}")
+        # No wave is old enough for a result.
+        assert dates == ([] if mart == "campaign_results" else [("2026-03-30",)])
     in_profile = deployment.query("select count(*), count(distinct customer_id) from marts.customer_360_profile")
     assert in_profile == [(300, 300)]
 

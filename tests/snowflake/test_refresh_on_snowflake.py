@@ -51,10 +51,11 @@ def test_both_warehouses_hold_the_same_rows(
 ) -> None:
     described = on_duckdb.query(f"describe marts.{mart}")
     columns = [name for name, *_ in described]
-    keys = [name for name in ("customer_id", "month") if name in columns]
+    keys = [name for name in ("customer_id", "month", "campaign", "wave_date", "horizon_days") if name in columns]
     rows = f"select {', '.join(columns)} from marts.{mart} order by {', '.join(keys)}"
     published = on_snowflake.query(rows)
-    assert len(published) >= CUSTOMERS
+    # No wave is old enough for a result.
+    assert len(published) >= CUSTOMERS or mart == "campaign_results"
     exact = isinstance(on_snowflake.account, EmulatedAccount)
     assert unlike(published, on_duckdb.query(rows), columns, Decimal(0) if exact else LAST_STORED_DIGIT) == []
 

@@ -21,10 +21,10 @@ from typing import Any
 import duckdb
 import psutil
 from airflow.sdk import DAG
-from jinja2 import Environment, FileSystemLoader
 
 from include.customer_360.catalog import MANIFEST, load_catalog
 from include.customer_360.operators.export import MEMORY, ExportAudienceOperator
+from include.customer_360.ops_tables import ops_columns
 from include.customer_360.settings import TEMPLATE_FOLDERS
 
 AS_OF_DATE = "2026-03-31"
@@ -44,11 +44,10 @@ ROWS = """
 
 def make(file: Path, customers: int) -> None:
     """Write the warehouse: profiles, and an audience of all of them in another order."""
-    ops: Any = Environment(loader=FileSystemLoader(TEMPLATE_FOLDERS)).get_template("publish/ops_columns.jinja").module
     profile = json.loads(MANIFEST.read_text())["nodes"]["model.customer_analytics.customer_360_profile"]["columns"]
     with duckdb.connect(str(file)) as connection:
         connection.execute("create schema marts; create schema ops")
-        for table, columns in ops.columns.items():
+        for table, columns in ops_columns().items():
             described = ", ".join(f"{name} {data_type}" for name, data_type in columns.items())
             connection.execute(f"create table ops.{table} ({described})")
         described = ", ".join(f"{name} {column['data_type']}" for name, column in profile.items())

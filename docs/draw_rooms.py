@@ -24,6 +24,7 @@ CONTENTS = {
     "assets": "what Dags exchange",
     "dbt_vars": "thresholds",
     "dbt_seeds": "known names",
+    "ops_tables": "columns of schema ops",
     "failures": "what passes by itself",
     "known_warnings": "of libraries",
     "duckdb_file": "waiting for it, its faults",

@@ -19,6 +19,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
+from include.customer_360.ops_tables import ops_columns
 from include.customer_360.settings import TEMPLATE_FOLDERS, Settings, SettingsError, load_settings
 from local.sources import WarehouseError, attach_warehouse, connect_beside, warehouse_transaction
 
@@ -61,7 +62,6 @@ def suppress(settings: Settings, file: Path) -> Suppressed:
     if not settings.warehouse_file.exists():
         raise WarehouseError(f"{settings.warehouse_file} is not there: run `make refresh` or `make load` first.")
     templates = Environment(loader=FileSystemLoader(TEMPLATE_FOLDERS))
-    ops = vars(templates.get_template("publish/ops_columns.jinja").module)["columns"]["suppressions"]
     addresses: Any = templates.get_template("audiences/addresses.jinja").make_module({"warehouse": "duckdb"})
     hashed = addresses.address_hash(addresses.normalised_address("email"))
     recorded_at = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
@@ -72,7 +72,7 @@ def suppress(settings: Settings, file: Path) -> Suppressed:
             [[row[name] for row in rows] for name in COLUMNS],
         )
         with warehouse_transaction(connection, settings.warehouse_file):
-            described = ", ".join(f"{name} {data_type}" for name, data_type in ops.items())
+            described = ", ".join(f"{name} {data_type}" for name, data_type in ops_columns()["suppressions"].items())
             connection.execute("create schema if not exists warehouse.ops")
             connection.execute(f"create table if not exists warehouse.ops.suppressions ({described})")
             [(added,)] = connection.execute(

@@ -17,6 +17,7 @@ import jinja2
 import pytest
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 
+from include.customer_360.ops_tables import ops_columns
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES, Settings
 from local.local_airflow import free_port
 from local.sample import write_sample
@@ -77,7 +78,7 @@ def ops_tables(account: SnowflakeAccount) -> Iterator[None]:
     for sql in DbApiHook.split_sql_string(templates.get_template("publish/ops_tables.sql").render(drift=())):
         account.query(sql, account.by_hand)
     yield
-    for table in templates.get_template("publish/ops_columns.jinja").module.columns:  # type: ignore[attr-defined]
+    for table in ops_columns():
         account.query(f"drop table ops.{table}", account.by_hand)
 
 

@@ -11,18 +11,15 @@ from typing import Any
 
 import duckdb
 from airflow.sdk import DAG
-from jinja2 import Environment, FileSystemLoader
 
 from include.customer_360.catalog import MANIFEST, Campaign, load_catalog
 from include.customer_360.operators.audiences import DecideAudiencesOperator, ValidateAudiencesOperator
+from include.customer_360.ops_tables import ops_columns
 from include.customer_360.settings import TEMPLATE_FOLDERS
 
 AS_OF_DATE = "2026-03-31"
 PROFILE = json.loads(MANIFEST.read_text())["nodes"]["model.customer_analytics.customer_360_profile"]
 PROFILE_COLUMNS = {name: column["data_type"] for name, column in PROFILE["columns"].items()}
-OPS_COLUMNS: dict[str, dict[str, str]] = vars(
-    Environment(loader=FileSystemLoader(TEMPLATE_FOLDERS)).get_template("publish/ops_columns.jinja").module
-)["columns"]
 # Nobody is held out, so that who is in an audience does not hang on a hash.
 CAMPAIGNS = {campaign.name: campaign.model_copy(update={"holdout_share": 0.0}) for campaign in load_catalog().campaigns}
 
@@ -55,7 +52,7 @@ class AudienceWarehouse:
         self.file = file
         with self.connect() as connection:
             connection.execute("create schema marts; create schema ops")
-            for table, columns in OPS_COLUMNS.items():
+            for table, columns in ops_columns().items():
                 self._create(connection, f"ops.{table}", columns)
             self._create(connection, "marts.customer_360_history", PROFILE_COLUMNS)
 

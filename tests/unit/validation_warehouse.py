@@ -9,9 +9,9 @@ from pathlib import Path
 
 import duckdb
 
+from include.customer_360.ops_tables import ops_columns
 from include.customer_360.settings import DBT_PROJECT
 from local import sources
-from tests.unit.audience_warehouse import OPS_COLUMNS
 
 AS_OF_DATE = "2026-03-15"
 RUN_SCHEMA = "marts_run_20260315"
@@ -134,7 +134,7 @@ def build_warehouse(folder: Path) -> Path:
                 for number, (customer, date, amount, category, status) in enumerate(TRANSACTIONS)
             ],
         )
-        columns = ", ".join(f"{name} {data_type}" for name, data_type in OPS_COLUMNS["audience_memberships"].items())
+        columns = ", ".join(f"{name} {data_type}" for name, data_type in ops_columns()["audience_memberships"].items())
         connection.execute(f"create schema ops; create table ops.audience_memberships ({columns})")
         connection.executemany(
             "insert into ops.audience_memberships (campaign, as_of_date, customer_id, status, split_group, entered, "

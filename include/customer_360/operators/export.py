@@ -295,10 +295,10 @@ class ExportAudienceOperator(AudienceOperator):
     def _refuse_what_is_not_theirs(self, cursor: Any, as_of_date: datetime.date) -> None:  # noqa: ANN401 - DB-API
         """Raise AudienceRefused when nobody among the eligible has an address of their own that could be written to."""
         cursor.execute(self.render_sql("audiences/addresses.sql"))
-        [(customers, addresses, distinct, valid)] = cursor.fetchall()
+        [(customers, addresses, all_the_same, valid)] = cursor.fetchall()
         if addresses and not valid:
             raise self._refused(as_of_date, [f"none of the {addresses:,} values in {ADDRESS} is an address"])
-        if addresses > 1 and distinct == 1:
+        if addresses > 1 and all_the_same:
             raise self._refused(as_of_date, [f"all {addresses:,} values in {ADDRESS} are the same address"])
         if customers and not addresses:
             cursor.execute(f"select count({ADDRESS}) from {PROFILE}")

@@ -1,5 +1,5 @@
 {#- Of the customers who are eligible for a campaign: how many there are, with an address, whether all have the same
-    one (1; else 2), and how many could be written to. -#}
+    one, and how many could be written to. -#}
 {% import 'audiences/addresses.jinja' as addresses with context -%}
 with memberships as (
 
@@ -33,7 +33,7 @@ final as (
     select
         count(*) as customers,
         count(address) as addresses,
-        case when min(address) = max(address) then 1 else 2 end as distinct_addresses,
+        min(address) = max(address) as all_the_same,
         count(
             case
                 when coalesce({{ addresses.address_problem('address') }}, '') not in ('no address', 'no valid address')

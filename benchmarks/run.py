@@ -621,8 +621,9 @@ def measure_campaigns(bench: Bench) -> None:
     customers, then 100, 50 and 25.
     """
     campaigns = 2_000
+    simulated = SimulatedCampaigns(bench.folder, 20_000)
     for effect in (0.0, 0.08):
-        simulated = SimulatedCampaigns(bench.folder, 20_000, effect)
+        simulated.plant(effect)
         for share in (0.32, 0.1, 0.05, 0.025):
             found = simulated.run(campaigns, entering_share=share)
             significant = "false positives" if effect == 0 else "found significant"

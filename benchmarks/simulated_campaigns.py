@@ -32,7 +32,7 @@ BATCH = 100
 SEED = 20261126
 
 _POPULATION = f"""
-    create table population as
+    create or replace table population as
     with transactions as (
         select distinct on (transaction_id)
             customer_id,
@@ -57,7 +57,7 @@ _POPULATION = f"""
 """
 # A customer who is treated is another one to the mart, who spent the same before.
 _FACT = f"""
-    create table core.fct_transactions as
+    create or replace table core.fct_transactions as
     select customer_id, date '{WAVE_DATE}' as transaction_date, spend_before as transaction_amount, 'approved' as status
     from population
     union all
@@ -151,24 +151,28 @@ class Simulation:
 
 
 class SimulatedCampaigns:
-    """A warehouse with nothing but a population, what it spends with and without the effect, and campaigns' entries."""
+    """A warehouse with nothing but a population, what it spends with and without an effect, and campaigns' entries."""
 
-    def __init__(self, folder: Path, customers: int, effect: float) -> None:
-        """:param effect: 0.08 is 8 % more spend after the wave, of each treated customer."""
+    def __init__(self, folder: Path, customers: int) -> None:
         self.file = folder / "simulated.duckdb"
-        sources = folder / "simulated_sources.duckdb"
-        if not sources.exists():
-            write_sample(sources, customers=customers, months=3, seed=SEED, as_of_date=AS_OF_DATE)
-        self.file.unlink(missing_ok=True)
+        self.sources = folder / "simulated_sources.duckdb"
+        write_sample(self.sources, customers=customers, months=3, seed=SEED, as_of_date=AS_OF_DATE)
         with duckdb.connect(str(self.file)) as connection:
-            connection.execute(f"attach '{sources}' as sources (read_only)")
             connection.execute("create schema core")
+        self.sql = self._compiled(folder / "simulated_target")
+
+    def plant(self, effect: float) -> None:
+        """Have each treated customer spend more after the wave, from now on.
+
+        :param effect: 0.08 is 8 % more.
+        """
+        with duckdb.connect(str(self.file)) as connection:
+            connection.execute(f"attach '{self.sources}' as sources (read_only)")
             connection.execute(_POPULATION, {"effect": effect})
             connection.execute(_FACT)
             [(self.true_lift,)] = connection.execute(
                 "select avg(spend_after_when_treated - spend_after)::double from population"
             ).fetchall()
-        self.sql = self._compiled(folder / "simulated_target")
 
     def run(self, campaigns: int, *, entering_share: float, holdout_share: float = 0.05) -> Simulation:
         """Estimate campaigns, each of which a share of the population enters; a share of those is held out."""

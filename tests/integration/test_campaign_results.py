@@ -191,28 +191,29 @@ def test_each_wave_and_horizon_that_is_over_has_the_result_that_plain_python_com
 
 
 @pytest.fixture(scope="module")
-def simulated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("simulated")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> SimulatedCampaigns:
+    return SimulatedCampaigns(tmp_path_factory.mktemp("simulated"), 3000)
 
 
-def simulated(folder: Path, effect: float) -> Simulation:
+def simulation(simulated: SimulatedCampaigns, effect: float) -> Simulation:
     """Campaigns that half of 3,000 customers enter, with a fifth held out."""
-    simulation = SimulatedCampaigns(folder, 3000, effect).run(CAMPAIGNS, entering_share=0.5, holdout_share=0.2)
-    assert simulation.fewest_held_out >= 250
-    return simulation
+    simulated.plant(effect)
+    found = simulated.run(CAMPAIGNS, entering_share=0.5, holdout_share=0.2)
+    assert found.fewest_held_out >= 250
+    return found
 
 
-def test_campaigns_without_an_effect_are_rarely_found_to_have_one(simulated_folder: Path) -> None:
-    found = simulated(simulated_folder, effect=0)
+def test_campaigns_without_an_effect_are_rarely_found_to_have_one(simulated: SimulatedCampaigns) -> None:
+    found = simulation(simulated, effect=0)
     assert found.true_lift == 0
     assert 0 < found.significant_pct * CAMPAIGNS / 100 <= MOST_FALSE
     assert FEWEST_COVERED <= found.coverage_pct * CAMPAIGNS / 100 <= MOST_COVERED
 
 
 def test_the_interval_has_an_effect_of_8_percent_and_is_much_narrower_than_the_plain_one(
-    simulated_folder: Path,
+    simulated: SimulatedCampaigns,
 ) -> None:
-    found = simulated(simulated_folder, effect=0.08)
+    found = simulation(simulated, effect=0.08)
     assert found.true_lift > 0
     assert FEWEST_COVERED <= found.coverage_pct * CAMPAIGNS / 100 <= MOST_COVERED
     assert FEWEST_COVERED <= found.plain_coverage_pct * CAMPAIGNS / 100 <= MOST_COVERED

@@ -564,25 +564,28 @@ def horizon_shifts() -> list[Shift]:
     """A horizon that is over a day too early or too late, and days before and after that begin or end so."""
     over = "+ cast(-30 as bigint) * interval 1 day"
     due = [(over, over.replace("30", wrong)) for wrong in ("29", "31")]
-    sides = [
-        (f"transaction_date {comparison} due.wave_date {sign} 30\n", f"transaction_date {wrong}\n")
-        for comparison, sign, wrongs in (
-            (">", "-", ("> due.wave_date - 29", "> due.wave_date - 31", ">= due.wave_date - 30")),
-            ("<=", "+", ("<= due.wave_date + 29", "<= due.wave_date + 31", "< due.wave_date + 30")),
-        )
-        for wrong in wrongs
-    ]
-    sides.append(("transaction_date <= due.wave_date\n", "transaction_date < due.wave_date\n"))
-    sides.append(("transaction_date > due.wave_date\n", "transaction_date >= due.wave_date\n"))
+    lift = {"results_lift_recomputes"}
     # Without the only spend there was after the wave, the group does not vary.
-    only_spend = ("<= due.wave_date + 29", "< due.wave_date + 30")
-    also = {pair: {"results_lift_recomputes"} for pair in sides}
-    for pair in sides:
-        if pair[1].removeprefix("transaction_date ").strip() in only_spend:
-            also[pair].add("results_interval_recomputes")
+    interval = {*lift, "results_interval_recomputes"}
+    sides = [
+        ("> due.wave_date - 30", "> due.wave_date - 29", lift),
+        ("> due.wave_date - 30", "> due.wave_date - 31", lift),
+        ("> due.wave_date - 30", ">= due.wave_date - 30", lift),
+        ("<= due.wave_date", "< due.wave_date", lift),
+        ("> due.wave_date", ">= due.wave_date", lift),
+        ("<= due.wave_date + 30", "<= due.wave_date + 29", interval),
+        ("<= due.wave_date + 30", "<= due.wave_date + 31", lift),
+        ("<= due.wave_date + 30", "< due.wave_date + 30", interval),
+    ]
     return [
         *(Shift(HORIZONS, CAMPAIGNS, *pair, CAMPAIGNS, "results_one_row_per_wave_and_horizon") for pair in due),
-        *(Shift(HORIZONS, CAMPAIGNS, *pair, CAMPAIGNS, "results_spend_reconciles", also[pair]) for pair in sides),
+        *(
+            Shift(
+                *(HORIZONS, CAMPAIGNS, f"transaction_date {right}\n", f"transaction_date {wrong}\n"),
+                *(CAMPAIGNS, "results_spend_reconciles", also),
+            )
+            for right, wrong, also in sides
+        ),
     ]
 
 

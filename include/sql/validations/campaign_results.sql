@@ -12,9 +12,9 @@
     'results_figures_agree': 'lift in %, significance, detectable and total effect follow from lift and interval',
     'results_stamped_with_as_of_date': 'every row has as_of_date ' ~ as_of_date,
 } -%}
-{#- `number` may be off by the last digits of `other`, which was not rounded. -#}
-{% macro off(number, other) -%}
-    coalesce(abs(cast({{ number }} as double) - {{ other }}) > 0.001 + 0.000001 * abs({{ other }}), false)
+{#- `number` may be off by the last digits of `other`, which was not rounded, or of `scale`, what it was worked out of. -#}
+{% macro off(number, other, scale=none) -%}
+    coalesce(abs(cast({{ number }} as double) - {{ other }}) > 0.001 + 0.000001 * abs({{ scale or other }}), false)
 {%- endmacro %}
 {#- A quantile of Student's t is that of the normal distribution, or larger by a share that falls with the degrees of freedom;
     these are at least those of the smaller group. -#}
@@ -28,6 +28,7 @@
 {%- endmacro %}
 {% set horizons = vars.campaign_horizon_days -%}
 {% set groups = {'treated': 'treated', 'held_out': 'control'} -%}
+{% set spends = ['treated_spend_before', 'held_out_spend_before', 'treated_spend_after', 'held_out_spend_after'] -%}
 
 with mart as (
 
@@ -190,22 +191,19 @@ faults as (
         presence.in_mart <> 1 or presence.in_waves <> 1 as results_one_row_per_wave_and_horizon,
         mart.treated_customers <> estimates.treated_customers
         or mart.held_out_customers <> estimates.held_out_customers as results_customers_reconcile,
-        {% for spend in ('spend_before', 'spend_after') -%}
-        {% for group in groups -%}
-        mart.{{ group }}_{{ spend }} <> estimates.{{ group }}_{{ spend }}
-        {{- " as results_spend_reconciles," if loop.last and spend == 'spend_after' else "\n        or " }}
-        {%- endfor %}
-        {%- endfor %}
+        {% for spend in spends -%}
+        mart.{{ spend }} <> estimates.{{ spend }}
+        {{ "or " if not loop.last }}
+        {%- endfor -%}
+        as results_spend_reconciles,
         mart.campaign is not null
         and (
-            {% for spend in ('spend_before', 'spend_after') -%}
-            {% for group in groups -%}
+            {% for spend in spends -%}
             {{ validation.differs(
-                'mart.' ~ group ~ '_' ~ spend ~ '_per_customer',
-                validation.ratio('mart.' ~ group ~ '_' ~ spend, 'mart.' ~ group ~ '_customers')
+                'mart.' ~ spend ~ '_per_customer',
+                validation.ratio('mart.' ~ spend, 'mart.' ~ spend.partition('_spend_')[0] ~ '_customers')
             ) }}
-            {{- "" if loop.last and spend == 'spend_after' else "\n            or " }}
-            {%- endfor %}
+            {{ "or " if not loop.last }}
             {%- endfor %}
         ) as results_spend_per_customer_recomputes,
         mart.campaign is not null
@@ -233,11 +231,11 @@ faults as (
             as results_interval_recomputes,
         mart.campaign is not null
         and (
-            coalesce(
-                abs(cast(mart.lift_pct as double) * mart.held_out_spend_after_per_customer / 100 - mart.lift)
-                > 0.001 + 0.000001 * (mart.held_out_spend_after_per_customer + abs(mart.lift)),
-                false
-            )
+            {{ off(
+                'cast(mart.lift_pct as double) * mart.held_out_spend_after_per_customer / 100',
+                'mart.lift',
+                'mart.held_out_spend_after_per_customer + abs(mart.lift)'
+            ) }}
             or (mart.lift_pct is null) <> (mart.lift is null or mart.held_out_spend_after = 0)
             or (mart.is_significant is null) <> (mart.lift_low is null)
             or coalesce(mart.is_significant and mart.lift_low < 0 and mart.lift_high > 0, false)

@@ -17,7 +17,7 @@ MANIFEST := include/dbt/target/manifest.json
 DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o -path include/dbt/logs \) -prune -o \
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
-.PHONY: help refresh up down airflow load backup restore new-metric new-campaign snowflake-setup snowflake-doctor \
+.PHONY: help refresh up down airflow load backup restore new-metric new-campaign suppress snowflake-setup snowflake-doctor \
 	load-history test test-fast test-snowflake lint rooms bench clean
 
 help: ## Show this list

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-# Files that share what is made once: an Airflow; an emulator, whose statements are looked at in the files' order.
+# Files that share what is made once: an Airflow; what the documented commands left; an emulator, whose statements are
+# looked at in the files' order.
 SHARED_AIRFLOW = ("test_refresh.py", "test_side_by_side.py", "test_watchers.py")
+SHARED_RUN_OF_COMMANDS = ("test_documented_commands.py", "test_scaffolds.py")
 WITHOUT_THE_EMULATOR = (
     "test_setup.py",
     "test_random_loads.py",
@@ -17,6 +19,8 @@ def group_of(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
     if file.startswith("tests/end_to_end/") and file.endswith(SHARED_AIRFLOW):
         return "airflow"
+    if file.startswith("tests/end_to_end/") and file.endswith(SHARED_RUN_OF_COMMANDS):
+        return "commands"
     if file.startswith("tests/snowflake/") and not file.endswith(WITHOUT_THE_EMULATOR):
         return "emulator"
     return file

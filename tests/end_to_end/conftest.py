@@ -1,4 +1,4 @@
-"""A real Airflow on a small warehouse, started once, which every test finds as one green run has left it."""
+"""What the tests share: an Airflow, which each finds as one green run has left it, and the documented commands' run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from include.customer_360.settings import Settings
 from local.sample import write_sample
 from tests.deployment import Deployment, deployed
+from tests.documented_run import DocumentedRun, run_documented
 from tests.groups import group_of
 
 CUSTOMERS = 300
@@ -63,3 +64,9 @@ def green(deployment: Deployment, first_run: tuple[str, Path]) -> str:
     shutil.rmtree(deployment.settings.export_root, ignore_errors=True)
     shutil.copytree(left / "exports", deployment.settings.export_root)
     return run_id
+
+
+@pytest.fixture(scope="session")
+def documented_run(tmp_path_factory: pytest.TempPathFactory) -> DocumentedRun:
+    """The commands of the README and docs/, each run once, in a copy of the project."""
+    return run_documented(tmp_path_factory.mktemp("documented"))

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
-import signal
-import time
 from pathlib import Path
 
 import duckdb
@@ -15,16 +10,24 @@ import pytest
 
 from include.customer_360.settings import PROJECT_ROOT
 from tests.documented import Documented, documented, pages
-from tests.project_copy import copy_project, files_of
+from tests.documented_run import (
+    BACKED_UP,
+    COMMANDS,
+    LOAD_FILES,
+    ON_MAKE_UP,
+    QUERY,
+    RESTORED,
+    SUPPRESS,
+    DocumentedRun,
+)
+from tests.project_copy import files_of
 
-SCAFFOLDS = "tests/end_to_end/test_scaffolds.py"
 GUIDE = "tests/integration/test_guide_examples.py::test_dbt_commands"
 MARTS = "tests/integration/test_aggregate_marts.py"
 RUN_BY = {
-    "make refresh": f"{SCAFFOLDS}::test_the_new_metric_is_validated_published_and_in_the_summary",
-    "make new-metric NAME=recent_share": f"{SCAFFOLDS}::test_the_commands_write_the_files_and_touch_no_other",
-    "make new-campaign NAME=winback": f"{SCAFFOLDS}::test_the_commands_write_the_files_and_touch_no_other",
-    "make new-campaign NAME=everyone TEMPLATE=1": f"{SCAFFOLDS}::test_the_commands_write_the_files_and_touch_no_other",
+    "make refresh": (
+        "tests/end_to_end/test_scaffolds.py::test_the_new_metric_is_validated_published_and_in_the_summary"
+    ),
     "airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01": (
         "tests/end_to_end/test_refresh.py::test_a_backfill_writes_history_and_leaves_newer_marts_and_customers_alone"
     ),
@@ -47,62 +50,6 @@ RUN_BY = {
 }
 # .ci/run calls these two; the third takes half an hour.
 NOT_BY_A_TEST = {"make test", "make lint", "make bench"}
-QUERY = (
-    """.venv/bin/python -c "import duckdb; duckdb.connect('data/warehouse.duckdb', read_only=True)"""
-    """.sql('select * from marts.customer_360_profile limit 5').show()\""""
-)
-BACKFILL = "backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01"
-ON_MAKE_UP = f'make airflow ARGS="{BACKFILL}"'
-SUPPRESS = "make suppress FILE=suppressions.csv"
-LOAD_FILES = "make load CUSTOMERS_FILE=customers.csv TRANSACTIONS_FILE=transactions.parquet"
-BACKED_UP, RESTORED = (f"make {verb} FILE=data/backups/monday.duckdb" for verb in ("backup", "restore"))
-COPIED_BY_HAND = (
-    """python3 -c "import duckdb, shutil; c = duckdb.connect('data/warehouse.duckdb'); """
-    """c.execute('force checkpoint'); shutil.copyfile('data/warehouse.duckdb', 'data/by_hand.duckdb')\""""
-)
-# Run here, in this order, in one copy of the project.
-COMMANDS = (
-    "make help",
-    "make snowflake-setup DRY_RUN=1",
-    "make rooms",
-    "make test-fast",
-    "CUSTOMERS=2000 make refresh",
-    QUERY,
-    "make up",
-    ON_MAKE_UP,
-    "make down",
-    LOAD_FILES,
-    SUPPRESS,
-    "AS_OF_DATE=2024-12-31 make refresh",
-    BACKED_UP,
-    RESTORED,
-    "source .venv/bin/activate",
-    COPIED_BY_HAND,
-    "cd include/dbt",
-    "mkdir -p ~/.customer-360 && chmod 700 ~/.customer-360",
-    "openssl genrsa 2048 | openssl pkcs8 -topk8 -v2 aes-256-cbc -inform PEM -out ~/.customer-360/airflow.p8",
-    "openssl rsa -in ~/.customer-360/airflow.p8 -pubout -out ~/.customer-360/airflow.pub",
-    "openssl genrsa 2048 | openssl pkcs8 -topk8 -v2 aes-256-cbc -inform PEM -out ~/.customer-360/export.p8",
-    "openssl rsa -in ~/.customer-360/export.p8 -pubout -out ~/.customer-360/export.pub",
-    r"airflow_key=$(grep -v -e ----- ~/.customer-360/airflow.pub | tr -d '\n')",
-    r"export_key=$(grep -v -e ----- ~/.customer-360/export.pub | tr -d '\n')",
-    """echo "alter user customer_360_airflow set rsa_public_key = '$airflow_key';\"""",
-    """echo "alter user customer_360_export set rsa_public_key = '$export_key';\"""",
-    "openssl genrsa 2048 | openssl pkcs8 -topk8 -v2 aes-256-cbc -inform PEM -out customer_360_airflow.p8",
-    "openssl rsa -in customer_360_airflow.p8 -pubout -out customer_360_airflow.pub",
-    r"grep -v 'PUBLIC KEY' customer_360_airflow.pub | tr -d '\n'",
-)
-# What a test needs besides: fewer months, tests that are listed and not run, an end of `make up`.
-ADDED = {
-    "make test-fast": "PYTEST_ADDOPTS='--collect-only -q' make test-fast",
-    "CUSTOMERS=2000 make refresh": "CUSTOMERS=2000 MONTHS=9 make refresh",
-    "make up": "UP_PORT= make up",
-    # Which dates it would be; then `make up` again, and `make down` for another warehouse. Nothing is left running.
-    ON_MAKE_UP: (
-        f'(make airflow ARGS="{BACKFILL} --dry-run" && UP_PORT= make up && '
-        "WAREHOUSE_FILE=data/other.duckdb make down) || (make down && false)"
-    ),
-}
 ENTRIES = [entry for page in pages() for entry in documented(page)]
 
 
@@ -163,74 +110,16 @@ def test_a_pages_commands_are_found(
     assert [(entry.command, entry.needs) for entry in documented("page.md")] == expected
 
 
-PASSPHRASE = "of a test"
+@pytest.fixture
+def printed(documented_run: DocumentedRun) -> dict[str, str]:
+    """What each of COMMANDS printed."""
+    return documented_run.printed
 
 
-class Shell:
-    """One bash with a terminal of its own, as a person has it; it answers when a passphrase is asked for."""
-
-    def __init__(self, folder: Path, home: Path) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MAKE"))}
-        environment |= {
-            "HOME": str(home),
-            "PS1": "",
-            "TERM": "dumb",
-            "VIRTUAL_ENV_DISABLE_PROMPT": "1",
-            "CUSTOMERS": "200",
-            "MONTHS": "9",
-        }
-        self.pid, self.terminal = pty.fork()
-        if self.pid == 0:
-            os.chdir(folder)
-            os.execvpe("bash", ["bash", "--norc", "--noediting"], environment)
-        self.run("stty -echo; set -o pipefail")
-
-    def run(self, command: str, seconds: float = 200) -> str:
-        """Run a command; return what it printed.
-
-        :raises AssertionError: with what it printed, when it failed or did not end in time.
-        """
-        # In one line: the next one would be taken for a passphrase.
-        os.write(self.terminal, f'{command}; echo "ended:$?:"\n'.encode())
-        printed, answered, deadline = "", 0, time.monotonic() + seconds
-        while not (ended := re.search(r"ended:(\d+):\r?\n", printed)):
-            assert time.monotonic() < deadline, f"{command} did not end within {seconds} s:\n{printed[-3000:]}"
-            if select.select([self.terminal], [], [], 1)[0]:
-                printed += os.read(self.terminal, 65536).decode(errors="replace")
-            if len(re.findall(r"(?i)(?:password|pass phrase)[^\n]*:", printed)) > answered:
-                answered += 1
-                os.write(self.terminal, f"{PASSPHRASE}\n".encode())
-        assert ended[1] == "0", f"{command} ended with {ended[1]}:\n{printed[-3000:]}"
-        return printed[: ended.start()].replace("\r\n", "\n")
-
-    def close(self) -> None:
-        """End the shell and what it started."""
-        os.kill(self.pid, signal.SIGHUP)
-        os.close(self.terminal)
-        os.waitpid(self.pid, 0)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, with the files that the pages load."""
-    copy = copy_project(tmp_path_factory.mktemp("documented"))
-    (copy / "customers.csv").write_text("customer_id,account_open_date\nC1,2020-01-01\nC2,2021-01-01\n")
-    (copy / "suppressions.csv").write_text("email,reason,from,until\nada@example.com,unsubscribed,2024-11-26,\n")
-    duckdb.sql(
-        "select * from (values ('T1', 'C1', date '2024-12-30', 10.50), ('T2', 'C2', date '2024-12-31', 20.00)) "
-        "as transactions (transaction_id, customer_id, transaction_date, transaction_amount)"
-    ).write_parquet(str(copy / "transactions.parquet"))
-    return copy
-
-
-@pytest.fixture(scope="module")
-def printed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What each of COMMANDS printed, run one after the other in one shell."""
-    shell = Shell(project, tmp_path_factory.mktemp("home"))
-    try:
-        return {command: shell.run(ADDED.get(command, command)) for command in COMMANDS}
-    finally:
-        shell.close()
+@pytest.fixture
+def project(documented_run: DocumentedRun) -> Path:
+    """The copy of the project in which they ran."""
+    return documented_run.project
 
 
 def test_the_first_commands_do_what_the_readme_says(printed: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What the README says about a new metric and a new campaign, done in a copy of the project."""
+"""What the README says about a new metric and a new campaign, done in the copy in which its commands run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.project_copy import MAKE, copy_project, files_of, run
-from tests.scaffolded import add_what_the_readme_adds
+from tests.documented_run import DocumentedRun
 
 WRITTEN = {
     "include/dbt/models/marts/marketing/metric_recent_share.sql",
@@ -23,35 +22,35 @@ WRITTEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project."""
-    return copy_project(tmp_path_factory.mktemp("copy"))
+@pytest.fixture
+def project(documented_run: DocumentedRun) -> Path:
+    """The copy of the project in which the README's commands ran."""
+    return documented_run.project
 
 
-@pytest.fixture(scope="module")
-def before(project: Path) -> dict[str, str]:
-    return files_of(project)
+@pytest.fixture
+def data(documented_run: DocumentedRun) -> Path:
+    """What the refresh after them left in data/."""
+    return documented_run.first_data
 
 
-@pytest.fixture(scope="module")
-def refreshed(project: Path, before: dict[str, str]) -> str:
-    """What `make refresh` printed in the copy."""
-    add_what_the_readme_adds(project)
-    return run(project, *MAKE, "refresh", CUSTOMERS="200", MONTHS="9")
+@pytest.fixture
+def refreshed(documented_run: DocumentedRun) -> str:
+    """What that refresh printed."""
+    return documented_run.printed["CUSTOMERS=2000 make refresh"]
 
 
-def test_the_commands_write_the_files_and_touch_no_other(project: Path, before: dict[str, str], refreshed: str) -> None:
-    now = files_of(project)
-    assert now.keys() - before.keys() == WRITTEN
-    assert {path: now.get(path) for path in before} == before
+def test_the_commands_write_the_files_and_touch_no_other(documented_run: DocumentedRun) -> None:
+    before, after = documented_run.files_before, documented_run.files_after
+    assert after.keys() - before.keys() == WRITTEN
+    assert {path: after.get(path) for path in before} == before
 
 
-def test_the_new_metric_is_validated_published_and_in_the_summary(project: Path, refreshed: str) -> None:
+def test_the_new_metric_is_validated_published_and_in_the_summary(data: Path, refreshed: str) -> None:
     [line] = [line.split() for line in refreshed.splitlines() if line.startswith("metric_recent_share ")]
-    assert (line[1], line[3:]) == ("200", ["5", "of", "5"])
-    with duckdb.connect(str(project / "data" / "warehouse.duckdb"), read_only=True) as connection:
-        assert connection.execute("select count(*) from marts.metric_recent_share").fetchone() == (200,)
+    assert (line[1], line[3:]) == ("2,000", ["5", "of", "5"])
+    with duckdb.connect(str(data / "warehouse.duckdb"), read_only=True) as connection:
+        assert connection.execute("select count(*) from marts.metric_recent_share").fetchone() == (2000,)
         wrong = connection.execute(
             """
             select count(*)
@@ -66,24 +65,24 @@ def test_the_new_metric_is_validated_published_and_in_the_summary(project: Path,
 
 
 @pytest.mark.parametrize("campaign", ["winback", "everyone"])
-def test_the_new_campaign_is_decided_and_exported(project: Path, refreshed: str, campaign: str) -> None:
-    [audience] = (project / "data" / "exports" / campaign).rglob("audience.csv")
+def test_the_new_campaign_is_decided_and_exported(data: Path, refreshed: str, campaign: str) -> None:
+    [audience] = (data / "exports" / campaign).rglob("audience.csv")
     rows = audience.read_text().splitlines()
     assert rows[0] == "customer_id,full_name,email,lifetime_value"
     assert any(line.split()[:3] == [campaign, "csv", str(len(rows) - 1)] for line in refreshed.splitlines())
-    with duckdb.connect(str(project / "data" / "warehouse.duckdb"), read_only=True) as connection:
+    with duckdb.connect(str(data / "warehouse.duckdb"), read_only=True) as connection:
         ends = dict(
             connection.execute(
                 "select status, count(*) from ops.audience_memberships where campaign = ? group by status", [campaign]
             ).fetchall()
         )
     assert ends.get("exported", 0) == len(rows) - 1
-    assert sum(ends.values()) > 50
+    assert sum(ends.values()) > 500
     # Both are for the same customers with the same priority, so that the first by name has them.
     assert ends.keys() >= ({"exported", "suppressed"} if campaign == "everyone" else {"outranked", "suppressed"})
 
 
-def test_what_is_there_is_not_overwritten(project: Path, refreshed: str) -> None:
+def test_what_is_there_is_not_overwritten(project: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "local.scaffold", "metric"],
         cwd=project,

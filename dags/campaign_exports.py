@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable, chain
 
+from include.customer_360.alerts import tell_failure, tell_success
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import load_catalog
 from include.customer_360.failures import keep_reason
@@ -83,6 +84,8 @@ with DAG(
     schedule=PartitionedAssetTimetable(assets=PUBLISHED),
     catchup=False,
     max_active_runs=1,
+    on_failure_callback=tell_failure,
+    on_success_callback=tell_success,
     tags=["customer-360", "exports"],
     template_searchpath=TEMPLATE_FOLDERS,
     params={

@@ -9,12 +9,16 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, CronPartitionTimetable, Param, TaskGroup, chain
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos.constants import DbtResourceType, ExecutionMode, LoadMode, TestBehavior
 
+from include.customer_360.alerts import tell_failure, tell_late, tell_success
 from include.customer_360.as_of_date import BUSINESS_TIME_ZONE
 from include.customer_360.catalog import MANIFEST, load_catalog
 from include.customer_360.connection import writer_slots
+from include.customer_360.deadline import PublishedBy
 from include.customer_360.failures import keep_reason
 from include.customer_360.known_warnings import silence_known_warnings
 from include.customer_360.operators.again import RunAgainOperator
@@ -121,6 +125,9 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=BUILD_HOURS + WAIT,
+    deadline=DeadlineAlert(PublishedBy(), interval=timedelta(), callback=AsyncCallback(tell_late)),
+    on_failure_callback=tell_failure,
+    on_success_callback=tell_success,
     tags=["customer-360", "marts"],
     template_searchpath=TEMPLATE_FOLDERS,
     default_args={

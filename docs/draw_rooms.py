@@ -16,7 +16,7 @@ PACKAGES = ("dags", "plugins", "include", "local", "deploy", "benchmarks")
 PRODUCTION = "include.customer_360."
 CONTENTS = {
     "dags": "wiring",
-    "plugins": "macros, notes, links",
+    "plugins": "macros, notes, links, alerts",
     "operators": "build, validate, publish, export",
     "catalog": "marts, campaigns",
     "connection": "the warehouse's",
@@ -26,6 +26,10 @@ CONTENTS = {
     "dbt_seeds": "known names",
     "ops_tables": "columns of schema ops",
     "failures": "what passes by itself",
+    "runbook": "where it says what to do",
+    "alerts": "who is told of what",
+    "deadline": "published by when",
+    "heartbeat": "a watch outside",
     "known_warnings": "of libraries",
     "duckdb_file": "waiting for it, its faults",
     "as_of_date": "a run's date",

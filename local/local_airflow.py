@@ -27,7 +27,16 @@ from typing import Any, NoReturn
 
 import httpx
 
-from include.customer_360.settings import POOL, POOL_SLOTS, PROJECT_ROOT, Settings, SettingsError, load_settings
+from include.customer_360.settings import (
+    ALERT_CONNECTIONS,
+    NOBODY_IS_TOLD,
+    POOL,
+    POOL_SLOTS,
+    PROJECT_ROOT,
+    Settings,
+    SettingsError,
+    load_settings,
+)
 from local.airflow_components import ADDRESS_IN_USE, HOME_MARKER, START_SCHEDULER, kill_all_of, last_lines
 from local.sample import make_sample, needs_sample
 from local.sources import WarehouseError
@@ -308,6 +317,8 @@ class LocalAirflow:
             self.set_pools(client)
             for cut_off in self.fail_cut_off_runs(client):
                 self.say(cut_off)
+            if not self.tells_somebody(client):
+                self.say(NOBODY_IS_TOLD)
             self.wait_until_parsed(client)
         self.check()
         if self.process:
@@ -388,6 +399,14 @@ class LocalAirflow:
                 f"Airflow before this one ended, and is failed now: {MADE_UP_BY.get(run['dag_id'], 'start it again.')}"
             )
         return cut_off
+
+    def tells_somebody(self, client: httpx.Client) -> bool:
+        """Tell whether there is a connection by which people are told of failures: a variable, or in the database."""
+        given = os.environ | self.extra_environment
+        return any(
+            f"AIRFLOW_CONN_{name.upper()}" in given or client.get(f"connections/{name}").is_success
+            for name in ALERT_CONNECTIONS
+        )
 
     def client(self) -> httpx.Client:
         """Return a client of the REST API, logged in; paths count from /api/v2/."""

@@ -8,24 +8,13 @@ from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk import BaseOperatorLink
 
+from include.customer_360.runbook import place_of, what_to_do
 from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
-PLACES = {
-    "dbt_build": "dbt_build",
-    "validate_marts": "validate_mart",
-    "approve_": "approve",
-    "export": "export",
-}
-"""The place in docs/runbook.md by how a task's id begins; of the other tasks it is the id."""
 DAG_IDS = ("customer_360_refresh", "campaign_exports")
-
-
-def place_of(task_id: str) -> str:
-    """Return the anchor in docs/runbook.md of what to do when this task fails."""
-    return next((place for start, place in PLACES.items() if task_id.startswith(start)), task_id)
 
 
 class WhatToDoLink(BaseOperatorLink):
@@ -37,8 +26,8 @@ class WhatToDoLink(BaseOperatorLink):
         """Return the address; empty for a task of another Dag, which then shows no link."""
         if ti_key.dag_id not in DAG_IDS:
             return ""
-        if runbook := load_settings().runbook_url:
-            return f"{runbook}#{place_of(ti_key.task_id)}"
+        if load_settings().runbook_url:
+            return what_to_do(place_of(ti_key.task_id))
         return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}/dags/{ti_key.dag_id}"
 
 

@@ -22,6 +22,16 @@ QUERY = (
 )
 BACKFILL = "backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01"
 ON_MAKE_UP = f'make airflow ARGS="{BACKFILL}"'
+ADD_CONNECTIONS = (
+    'make airflow ARGS="connections add alerts_smtp --conn-type smtp --conn-host smtp.example.com --conn-port 587 '
+    r"""--conn-extra '{\"from_email\": \"airflow@example.com\", \"to\": \"data-engineering@example.com\", """
+    r"""\"disable_ssl\": true}'"""
+    '"',
+    'make airflow ARGS="connections add alerts_slack --conn-type slackwebhook --conn-host '
+    'https://hooks.slack.com/services --conn-password T0/B0/key"',
+    'make airflow ARGS="connections add alerts_http --conn-type http --conn-host '
+    'https://alerts.example.com/hooks/customer-360"',
+)
 SUPPRESS = "make suppress FILE=suppressions.csv"
 LOAD_FILES = "make load CUSTOMERS_FILE=customers.csv TRANSACTIONS_FILE=transactions.parquet"
 BACKED_UP, RESTORED = (f"make {verb} FILE=data/backups/monday.duckdb" for verb in ("backup", "restore"))
@@ -45,6 +55,7 @@ COMMANDS = (
     QUERY,
     "make up",
     ON_MAKE_UP,
+    *ADD_CONNECTIONS,
     "make down",
     LOAD_FILES,
     SUPPRESS,

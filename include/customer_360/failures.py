@@ -6,17 +6,25 @@ is all that dbt leaves of one.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from include.customer_360.runbook import place_of, what_to_do
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+log = logging.getLogger(__name__)
+
 WHY = "why"
-"""The XCom of a task that failed or was skipped: `reason`, one line, and `transient`."""
+"""The XCom of a task that failed or was skipped: `reason`, one line, and `transient`; `checks` where those failed.
+
+A check is its `mart`, `check` (the name), `observed`, `expected` and `examples`, keys of rows at fault.
+"""
 LONGEST_REASON = 400
 """Characters of a reason."""
 LONGEST_NOTE = 1000
@@ -120,7 +128,8 @@ def keep_reason(context: Context) -> None:
     """Leave, as XCom WHY, why a task failed or was skipped: for the note of its run and for what follows a failure.
 
     A callback of every task. A dbt build says it by node (`node_failures`, by name), and is transient when all of them
-    are; an operator that skips itself says it in `skip_reason`.
+    are; an operator that skips itself says it in `skip_reason`, one whose checks failed says which in `failed_checks`.
+    The last line of a failed task's log says where the runbook has what to do.
     """
     error: Any = context.get("exception")
     nodes: Mapping[str, str] = getattr(context["task"], "node_failures", {})
@@ -131,5 +140,11 @@ def keep_reason(context: Context) -> None:
         transient = all(is_transient(message) for message in nodes.values())
     else:
         reason, transient = str(error) or type(error).__name__, comes_from_connection(error)
+    ti = context["ti"]
     if reason:
-        context["ti"].xcom_push(key=WHY, value={"reason": one_line(reason), "transient": transient})
+        why = {"reason": one_line(reason), "transient": transient}
+        if checks := getattr(context["task"], "failed_checks", ()):
+            why["checks"] = list(checks)
+        ti.xcom_push(key=WHY, value=why)
+    if error is not None and not isinstance(error, AirflowSkipException):
+        log.error("What to do: %s", what_to_do(place_of(ti.task_id)))

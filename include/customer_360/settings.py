@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +21,13 @@ TEMPLATE_FOLDERS = [str(SQL_TEMPLATES), str(DBT_PROJECT / "macros")]
 POOL = "warehouse"
 POOL_SLOTS = 8
 """The slots of pool `warehouse`: so many tasks have the warehouse open at once, on DuckDB as long as they only read."""
+
+ALERT_CONNECTIONS = ("alerts_http", "alerts_slack", "alerts_smtp")
+"""The Airflow connections that people are told by, in this order: a mail server may take longest to say nothing."""
+NOBODY_IS_TOLD = (
+    f"Nobody is told when a run fails: there is no Airflow connection {', '.join(ALERT_CONNECTIONS[:-1])} or "
+    f"{ALERT_CONNECTIONS[-1]}. See docs/alerts.md."
+)
 
 WRITTEN_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 """The one way in which a date is written; Python's and pydantic's readers take others too."""
@@ -67,6 +74,8 @@ class Settings(BaseSettings):
     reader_role: str = ""
     removed_marts: Literal["report", "drop"] = "report"
     runbook_url: str = ""
+    published_by: datetime.time | None = datetime.time(5)
+    heartbeat_url: SecretStr = SecretStr("")
 
     @field_validator("warehouse_file")
     @classmethod
@@ -93,7 +102,7 @@ class Settings(BaseSettings):
             raise ValueError("give it as YYYY-MM-DD, for example 2026-03-31")
         return value
 
-    @field_validator("sources_wait_until", mode="before")
+    @field_validator("sources_wait_until", "published_by", mode="before")
     @classmethod
     def _an_hour_or_never(cls, value: object) -> object:
         if value == "never":

@@ -12,6 +12,7 @@ import pytest
 
 from include.customer_360.settings import Settings
 from local.sample import write_sample
+from tests.alert_servers import AlertServers, alert_servers
 from tests.deployment import Deployment, deployed
 from tests.documented_run import DocumentedRun, run_documented
 from tests.groups import group_of
@@ -28,14 +29,23 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture(scope="session")
-def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def people() -> Iterator[AlertServers]:
+    """Where the deployment tells people of failures: a mail server and an HTTP endpoint."""
+    with alert_servers() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def deployment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, people: AlertServers
+) -> Iterator[Deployment]:
     """The deployment, whose warehouse has only its sources."""
     folder = tmp_path_factory.mktemp("deployment")
     settings = Settings(warehouse_file=folder / "warehouse.duckdb", export_root=str(folder / "exports"), _env_file=None)
     write_sample(settings.warehouse_file, customers=CUSTOMERS, months=9, seed=42, as_of_date=LAST_DAY)
     with ExitStack() as running:
         request.session.stash[RUNNING] = running
-        yield running.enter_context(deployed(settings))
+        yield running.enter_context(deployed(settings, people.connections("alerts_http", "alerts_smtp")))
 
 
 @pytest.fixture(scope="session")

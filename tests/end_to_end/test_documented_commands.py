@@ -11,6 +11,7 @@ import pytest
 from include.customer_360.settings import PROJECT_ROOT
 from tests.documented import Documented, documented, pages
 from tests.documented_run import (
+    ADD_CONNECTIONS,
     BACKED_UP,
     COMMANDS,
     LOAD_FILES,
@@ -137,6 +138,10 @@ def test_the_command_line_of_airflow_works_on_what_make_up_left_and_a_range_ends
 ) -> None:
     dates = re.findall(r"\| (2026-0[34]-\d\d) ", printed[ON_MAKE_UP].partition("Airflow is up already")[0])
     assert sorted(set(dates)) == [f"2026-03-{day:02}" for day in range(1, 32)]
+
+
+def test_each_connection_by_which_people_are_told_is_added(printed: dict[str, str]) -> None:
+    assert ["Successfully added" in printed[command] for command in ADD_CONNECTIONS] == [True] * 3
 
 
 def test_a_second_make_up_says_how_to_log_in_and_make_down_names_an_airflow_elsewhere(

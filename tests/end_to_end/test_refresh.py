@@ -15,11 +15,13 @@ import time
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from include.customer_360.catalog import load_catalog
 from include.customer_360.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
+    from tests.alert_servers import AlertServers
     from tests.deployment import Deployment
 
 CATALOG = load_catalog()
@@ -90,7 +92,7 @@ def test_a_rerun_of_the_date_changes_nothing(deployment: Deployment, green: str)
 
 
 def test_a_failed_validation_publishes_nothing_and_the_next_good_run_of_the_date_clears_up(
-    deployment: Deployment, green: str
+    deployment: Deployment, green: str, people: AlertServers
 ) -> None:
     marts, audiences = deployment.published(), deployment.audiences()
     # Ten times the rows were published the day before: this run's look lost.
@@ -116,10 +118,25 @@ def test_a_failed_validation_publishes_nothing_and_the_next_good_run_of_the_date
     assert "profile_row_count_near_published" in note
     assert states["run_again"] == "skipped"
     assert deployment.attempts(run_id) == []
+    assert log.rstrip().rpartition("What to do: ")[2].startswith("docs/runbook.md#validate_mart")
 
     deployment.query("delete from ops.publications where dag_run_id = 'planted'")
-    run_id, state = deployment.run(as_of_date="2026-03-31")
+    failed, (run_id, state) = run_id, deployment.run(as_of_date="2026-03-31")
     assert state == "success", deployment.tasks(run_id)
+    assert people.told_of(failed, run_id, count=2) == [("failure", failed), ("recovery", run_id)]
+    [told] = [posted.body for posted in people.posts if posted.body.get("run_id") == failed]
+    [failure] = told["failures"]
+    [check] = failure["checks"]
+    assert (check["mart"], check["check"]) == ("customer_360_profile", "profile_row_count_near_published")
+    assert "row_count 300" in check["observed"]
+    assert failure["log"].endswith(f"/runs/{quote(failed)}/tasks/validate_marts.validate_customer_360_profile")
+    mails = [
+        mail.subject
+        for mail in people.mails
+        if f"/runs/{quote(failed)}" in mail.text or f"/runs/{quote(run_id)}" in mail.text
+    ]
+    assert mails == [told["subject"], "customer_360_refresh recovered: 2026-03-31 went well"]
+
     assert deployment.wait_for_export_of(run_id)["partition_key"] == "2026-03-31"
     assert deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_profile") == [
         ("2026-03-31",)

@@ -15,6 +15,7 @@ import pytest
 from include.customer_360.catalog import load_catalog
 from include.customer_360.settings import PROJECT_ROOT, Settings
 from local.sample import write_sample
+from tests.alert_servers import AlertServers, alert_servers
 from tests.deployment import DAG_ID, Deployment, deployed
 
 CAMPAIGNS = load_catalog().campaigns
@@ -30,14 +31,30 @@ def dags(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def by_the_clock(tmp_path: Path, dags: Path) -> Iterator[Deployment]:
-    """A deployment of its own that keeps to the schedule, with sources up to yesterday in New York."""
+def people() -> Iterator[AlertServers]:
+    """Where the deployment tells people that it is late, and a watch outside that it has published."""
+    with alert_servers() as servers:
+        yield servers
+
+
+@pytest.fixture
+def by_the_clock(tmp_path: Path, dags: Path, people: AlertServers) -> Iterator[Deployment]:
+    """A deployment of its own that keeps to the schedule, with sources up to yesterday in New York.
+
+    Its marts were to be published at midnight, before it begins.
+    """
     settings = Settings(
         warehouse_file=tmp_path / "warehouse.duckdb", export_root=str(tmp_path / "exports"), _env_file=None
     )
     yesterday = datetime.datetime.now(NEW_YORK).date() - datetime.timedelta(days=1)
     write_sample(settings.warehouse_file, customers=100, months=9, seed=42, as_of_date=yesterday)
-    with deployed(settings, {"AIRFLOW__CORE__DAGS_FOLDER": str(dags)}, by_the_clock=True) as deployment:
+    environment = {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "PUBLISHED_BY": "00:00",
+        "HEARTBEAT_URL": f"http://127.0.0.1:{people.http_port}/ping/secret",
+        **people.connections("alerts_http"),
+    }
+    with deployed(settings, environment, by_the_clock=True) as deployment:
         yield deployment
 
 
@@ -63,8 +80,8 @@ def move_schedule(deployment: Deployment, file: Path) -> datetime.datetime:
             return due
 
 
-def test_the_scheduler_starts_the_run_of_yesterday_which_exports_under_the_same_date(
-    by_the_clock: Deployment, dags: Path
+def test_the_scheduler_starts_the_run_of_yesterday_which_exports_under_the_same_date_and_tells_that_it_is_late(
+    by_the_clock: Deployment, dags: Path, people: AlertServers
 ) -> None:
     deployment = by_the_clock
     runs_so_far = deployment.client.get(f"dags/{DAG_ID}/dagRuns").raise_for_status().json()["total_entries"]
@@ -95,3 +112,8 @@ def test_the_scheduler_starts_the_run_of_yesterday_which_exports_under_the_same_
     for campaign in CAMPAIGNS:
         manifest = json.loads((root / campaign.name / f"as_of_date={yesterday}" / "manifest.json").read_text())
         assert manifest["as_of_date"] == yesterday
+    assert people.told_of(run_id, count=1) == [("late", run_id)]
+    [late] = [posted.body["text"] for posted in people.posts if posted.body]
+    assert late.startswith(f"The marts of {yesterday} are not published at 00:00 in New York.")
+    assert [posted.path for posted in people.posts if not posted.body] == ["/ping/secret"]
+    assert "secret" not in deployment.log(run_id, "publish")

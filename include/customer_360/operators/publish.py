@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.connection import exporter_role, reader_role, warehouse_connection
+from include.customer_360.heartbeat import call_heartbeat
 from include.customer_360.operators.base import RunSchemaOperator, published_as_of_dates, sql_literal, warehouse_id_of
 from include.customer_360.operators.evolution import add_missing, columns_in, refuse_changed
 from include.customer_360.operators.turn import Turn, turn
@@ -150,6 +151,7 @@ class PublishMartsOperator(WritesForAllOperator):
         event = context["outlet_events"][PUBLISHED]
         event.extra = {"as_of_date": self.as_of_date, "rows": rows, "warehouse_id": warehouse_id}
         event.add_partitions(self.as_of_date)
+        call_heartbeat(self.log.info, self.log.warning)
         return rows
 
     def complete(self, begun: Turn, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API

@@ -180,6 +180,16 @@ class ValidateOperator(RunSchemaOperator):
                 "selects one row per check."
             )
         if failed:
+            self.failed_checks = [
+                {
+                    "mart": self.mart,
+                    "check": check.name,
+                    "observed": str(check.actual),
+                    "expected": str(check.expected),
+                    "examples": [],
+                }
+                for check in failed
+            ]
             raise ValidationFailed(self._what_failed(failed))
         return {
             "passed": len(self.check_results) - len(warned),

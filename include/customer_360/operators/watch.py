@@ -27,6 +27,7 @@ from cosmos.operators._watcher.state import (
 )
 
 from include.customer_360.operators.build import NODES
+from include.customer_360.runbook import place_of, what_to_do
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -108,9 +109,10 @@ class DbtNodeTrigger(BaseTrigger):
                 return
             if is_producer_task_terminated(producer):
                 self.log.error(
-                    "Not built: %s ended (%s) without a word on this node. See its log.",
+                    "Not built: %s ended (%s) without a word on this node. See its log. What to do: %s",
                     self.producer_task_id,
                     producer,
+                    what_to_do(place_of(self.producer_task_id)),
                 )
                 yield TaskFailedEvent()
                 return
@@ -119,7 +121,8 @@ class DbtNodeTrigger(BaseTrigger):
     async def end(self, status: str, message: str) -> TriggerEvent:
         """Log what dbt said of the node, and return how the task ends."""
         if not is_dbt_node_status_success(status):
-            self.log.error("%s: %s. See the log of %s.", status, message, self.producer_task_id)
+            todo = what_to_do(place_of(self.producer_task_id))
+            self.log.error("%s: %s. See the log of %s. What to do: %s", status, message, self.producer_task_id, todo)
             return TaskFailedEvent()
         self.log.info("%s: %s", status, message)
         compiled = await self.reported(get_compiled_sql_xcom_key(self.unique_id))

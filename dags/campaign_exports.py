@@ -128,7 +128,11 @@ with DAG(
     )
     validate = ValidateAudiencesOperator(task_id="validate_audiences", campaigns=campaigns, as_of_date=DECIDED)
     log_exports = LogExportsOperator(
-        task_id="log_exports", campaigns=campaigns, as_of_date=REQUESTED, trigger_rule="all_done"
+        task_id="log_exports",
+        campaigns=campaigns,
+        export_root=settings.export_root,
+        as_of_date=REQUESTED,
+        trigger_rule="all_done",
     )
     decide >> validate
     for campaign in campaigns:

@@ -248,6 +248,7 @@ with DAG(
     keep_results = KeepValidationResultsOperator(
         task_id="keep_validation_results",
         validations=sorted(validate_marts.children),
+        build="dbt_build.dbt_producer_watcher",
         trigger_rule="all_done",
         **RUN_SCOPE,
     )

@@ -31,12 +31,15 @@ from include.customer_360.operators.audiences import (
     ValidateAudiencesOperator,
 )
 from include.customer_360.operators.base import WarehouseOperator
+from include.customer_360.operators.build import FAILED_TESTS
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.operators.export_log import COLUMNS, LogExportsOperator
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.operators.validate import (
+    RESULTS,
     KeepValidationResultsOperator,
     ValidateMartOperator,
+    ValidateOperator,
     ValidateSourcesOperator,
 )
 from include.customer_360.ops_tables import ops_columns
@@ -181,6 +184,13 @@ def _literal(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
+class _Anything:
+    """Holds whatever is looked for in it."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
 def validation(mart: str, run: Run, catalog: Catalog) -> ValidateMartOperator:
     """Return the operator that validates a mart, or `sources`; it belongs into a Dag."""
     drift = {model.name: model.drift for model in catalog.marts}
@@ -216,10 +226,20 @@ def executed(operator: WarehouseOperator, run: Run) -> list[str]:
     else:
         partitions = SimpleNamespace(add_partitions=lambda key: None)
         kept = ["run_1", "metric_customer_ltv", run.as_of_date, run.run_schema, "check", "error", "1", "1", True]
-        handed_on = {"dag_run_id": "run_1", "mart": "metric_customer_ltv", "rows": [[*kept, "2026-03-31"]]}
-        ti = SimpleNamespace(xcom_push=lambda **_: None, xcom_pull=lambda **_: [handed_on])
+        failing = {"mart": "metric_customer_ltv", "check": "check", "severity": "error", "reason": "1", "keys": ["1"]}
+        handed_on = {
+            "dag_run_id": "run_1",
+            "mart": "metric_customer_ltv",
+            "rows": [[*kept, "2026-03-31"]],
+            "failing": [failing],
+        }
+        xcoms: dict[str, Any] = {RESULTS: [handed_on], FAILED_TESTS: {}}
+        ti = SimpleNamespace(xcom_push=lambda **_: None, xcom_pull=lambda key, **_: xcoms[key])
         context: Any = {"outlet_events": {PUBLISHED: partitions}, "ti": ti}
         operator.execute(context)
+        if isinstance(operator, ValidateOperator):
+            # As when all that is about rows fails.
+            cursor.execute(operator.render_sql(f"validations/{operator.mart}.sql", failing=_Anything()))
     return cursor.statements
 
 
@@ -240,7 +260,9 @@ def of_operators(run: Run, catalog: Catalog, edition: str = ENTERPRISE) -> dict[
                 *(validation(mart, run, catalog) for mart in marts),
             ],
             "publish": [
-                KeepValidationResultsOperator(task_id="keep_validation_results", validations=marts, **settings),
+                KeepValidationResultsOperator(
+                    task_id="keep_validation_results", validations=marts, build="dbt_build", **settings
+                ),
                 WriteHistoryOperator(task_id="write_history", **settings),
                 PublishMartsOperator(task_id="publish", published=catalog.published, **settings),
                 DropRunSchemasOperator(task_id="drop_run_schemas", **settings),
@@ -248,7 +270,7 @@ def of_operators(run: Run, catalog: Catalog, edition: str = ENTERPRISE) -> dict[
             "audiences": [
                 DecideAudiencesOperator(task_id="decide_audiences", campaigns=catalog.campaigns, **of_date),
                 ValidateAudiencesOperator(task_id="validate_audiences", campaigns=catalog.campaigns, **of_date),
-                LogExportsOperator(task_id="log_exports", campaigns=catalog.campaigns, **of_date),
+                LogExportsOperator(task_id="log_exports", campaigns=catalog.campaigns, export_root="", **of_date),
             ],
             "exports": [
                 ExportAudienceOperator(

@@ -24,7 +24,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from asgiref.sync import sync_to_async
 
 from include.customer_360.as_of_date import decide_as_of_date
-from include.customer_360.failures import WHY, one_line
+from include.customer_360.failures import EXAMPLES_BY_CHECK, WHY, one_line
 from include.customer_360.runbook import DEADLINE, place_of, what_to_do
 from include.customer_360.settings import ALERT_CONNECTIONS, load_settings
 
@@ -408,20 +408,24 @@ class _Run:
 
     def _failure(self, name: str, task_id: str, map_index: int) -> Failure:
         why = self.xcom(task_id, WHY, map_index) or {}
+        kept = self.xcom("keep_validation_results", EXAMPLES_BY_CHECK) if why.get("checks") else {}
         mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
         return Failure(
             task=name,
             reason=without_values(why.get("reason", KILLED)),
             log=f"{address_of_run(self.dag_id, self.run_id)}/tasks/{task_id}{mapped}",
             runbook=what_to_do(place_of(task_id)),
-            checks=[_check(check) for check in why.get("checks", ())],
+            checks=[_check(check, (kept or {}).get(check["check"], ())) for check in why.get("checks", ())],
         )
 
 
-def _check(check: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a failed check as people are told of it."""
+def _check(check: Mapping[str, Any], kept: Sequence[str]) -> dict[str, Any]:
+    """Return a failed check as people are told of it.
+
+    :param kept: keys of rows at fault that were found after it failed.
+    """
     told: dict[str, Any] = {
         name: without_values(str(check[name])) for name in ("mart", "check", "observed", "expected")
     }
-    told["examples"] = [without_values(str(key)) for key in check.get("examples", ())][:MOST_EXAMPLES]
+    told["examples"] = [without_values(str(key)) for key in check["examples"] or kept][:MOST_EXAMPLES]
     return told

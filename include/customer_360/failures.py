@@ -25,6 +25,8 @@ WHY = "why"
 
 A check is its `mart`, `check` (the name), `observed`, `expected` and `examples`, keys of rows at fault.
 """
+EXAMPLES_BY_CHECK = "failing_rows"
+"""The XCom of keys of rows that failed data tests, some of them by the test's name: of who keeps them."""
 LONGEST_REASON = 400
 """Characters of a reason."""
 LONGEST_NOTE = 1000

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +37,8 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 HALF_OF_THE_MACHINE = "50%"
 # The longest wait for a DuckDB file: what a task may take grows by it, and a run has five hours.
 LONGEST_LOCK_WAIT = 3600
+# What moved in an audience is measured against the history of up to 14 audiences, of a campaign that may not run daily.
+LEAST_HISTORY_DAYS = 90
 # With less a build cannot hold what it has open at once, however much it spills; a share may come to less.
 LEAST_MEGABYTES = 500
 _MEGABYTES = {"kb": 1e-3, "mb": 1, "gb": 1e3, "tb": 1e6}
@@ -73,6 +75,11 @@ class Settings(BaseSettings):
     snowflake_edition: Literal["enterprise", "standard"] = "enterprise"
     reader_role: str = ""
     removed_marts: Literal["report", "drop"] = "report"
+    keep_run_schemas_days: int = Field(default=7, ge=1)
+    keep_failing_rows_days: int = Field(default=7, ge=1)
+    keep_validation_results_days: int = Field(default=400, ge=0)
+    keep_exports_days: int = Field(default=400, ge=0)
+    keep_history_days: int = Field(default=0, ge=0)
     runbook_url: str = ""
     published_by: datetime.time | None = datetime.time(5)
     heartbeat_url: SecretStr = SecretStr("")
@@ -111,6 +118,21 @@ class Settings(BaseSettings):
             raise ValueError("give an hour in New York as HH:MM, for example 05:00, or never")
         return value
 
+    @model_validator(mode="after")
+    def _keeps_what_is_needed(self) -> Settings:
+        # By the results of its validations a run schema is known.
+        if 0 < self.keep_validation_results_days < self.keep_run_schemas_days:
+            raise ValueError(
+                f"KEEP_VALIDATION_RESULTS_DAYS={self.keep_validation_results_days} is less than "
+                f"KEEP_RUN_SCHEMAS_DAYS={self.keep_run_schemas_days}, whose schemas are found by these results"
+            )
+        if 0 < self.keep_history_days < LEAST_HISTORY_DAYS:
+            raise ValueError(
+                f"KEEP_HISTORY_DAYS={self.keep_history_days} is less than {LEAST_HISTORY_DAYS}: audiences are "
+                "compared with those before them"
+            )
+        return self
+
     @property
     def memory_of_a_reader(self) -> str:
         """What one of POOL_SLOTS sessions side by side may take of WAREHOUSE_MEMORY, as DuckDB takes it."""
@@ -143,7 +165,10 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as invalid:
-        problems = [f"{str(error['loc'][0]).upper()}={error['input']!r}: {error['msg']}" for error in invalid.errors()]
+        problems = [
+            f"{str(error['loc'][0]).upper()}={error['input']!r}: {error['msg']}" if error["loc"] else error["msg"]
+            for error in invalid.errors()
+        ]
         raise SettingsError(
             "Settings cannot be used: " + "; ".join(problems) + ". See .env.example for what each takes."
         ) from None

@@ -65,4 +65,4 @@ final as (
 
 )
 
-select * from final
+{{ validation.results({'faults': ('customer_id', checks)}) }}

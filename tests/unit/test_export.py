@@ -30,7 +30,7 @@ from airflow.sdk.io import attach
 
 from include.customer_360.catalog import Campaign, Destination
 from include.customer_360.operators import audiences
-from include.customer_360.operators.audience_files import Attempt
+from include.customer_360.operators.audience_files import Attempt, remove_older
 from include.customer_360.operators.audiences import MASKED
 from include.customer_360.operators.export import CheckExportRootOperator, ExportAudienceOperator
 from include.customer_360.operators.export_log import LogExportsOperator
@@ -1221,7 +1221,9 @@ def test_on_duckdb_exports_read_with_the_one_connection(warehouse: AudienceWareh
 # The log: ops.export_runs
 
 
-def log_exports(of: Campaign, results: dict[int, dict[str, Any] | str], counts: dict[str, Any]) -> dict[str, int]:
+def log_exports(
+    of: Campaign, results: dict[int, dict[str, Any] | str], counts: dict[str, Any], export_root: object = ""
+) -> dict[str, int]:
     """Record what the mapped tasks of a campaign left: by their number a manifest, or the reason of a failure."""
 
     def pull(task_ids: str, map_indexes: int = -1, key: str = "return_value") -> object:
@@ -1237,7 +1239,7 @@ def log_exports(of: Campaign, results: dict[int, dict[str, Any] | str], counts: 
         for number, each in results.items()
     }
     ti = SimpleNamespace(xcom_pull=pull, get_task_states=lambda dag_id, run_ids: {run_ids[0]: states})
-    return rendered(LogExportsOperator, campaigns=[of]).execute({"ti": ti})
+    return rendered(LogExportsOperator, campaigns=[of], export_root=export_root).execute({"ti": ti})
 
 
 def export_runs(warehouse: AudienceWarehouse, columns: str) -> list[tuple[Any, ...]]:
@@ -1287,6 +1289,69 @@ def test_a_destination_that_failed_has_a_row_with_the_reason_and_is_no_previous_
     for destination, entered in (("csv", 0), ("google", 1)):
         result = export(export_root, of=ADS, as_of_date="2026-04-01", destination=destination)
         assert result["files"]["entered.csv"]["row_count"] == entered
+
+
+def old_export(root: Path, date: str, below: str = "") -> Path:
+    """Leave the four files of an export under a root, and return their folder."""
+    folder = root / "premium" / f"as_of_date={date}" / below
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (folder / name).write_text("x")
+    return folder
+
+
+def test_exports_of_more_than_400_days_go_with_their_folders_and_of_others_nothing(
+    warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    # 2026-03-31 less 400 days is 2025-02-24.
+    kept, old = old_export(export_root, "2025-02-24"), old_export(export_root, "2025-02-23")
+    somebodys = old_export(export_root, "2025-02-22")
+    (somebodys / "notes.txt").write_text("x")
+    google = old_export(export_root, "2025-02-23", "google")
+    not_ours = export_root / "premium" / "as_of_date=latest"
+    not_ours.mkdir()
+    warehouse.publish(profile("C1", ads_opt_in=True))
+    counts = warehouse.decide(ADS)
+    results = {
+        number: export(export_root, of=ADS, destination=each.name) for number, each in enumerate(ADS.destinations)
+    }
+
+    log_exports(ADS, results, counts, export_root)
+
+    assert not old.exists()
+    assert not google.exists()
+    assert sorted(path.name for path in kept.iterdir()) == sorted(FILES)
+    assert [path.name for path in somebodys.iterdir()] == ["notes.txt"]
+    assert not_ours.exists()
+    assert sorted(path.name for path in folder_of(export_root).iterdir()) == sorted((*FILES, "google", "meta"))
+
+
+def test_the_newest_export_stays_however_old_it_is(warehouse: AudienceWarehouse, export_root: Path) -> None:
+    old_export(export_root, "2020-01-01")
+    newest = old_export(export_root, "2021-01-01")
+    assert remove_older(ObjectStoragePath(str(export_root / "premium")), "", datetime.date(2026, 1, 1)) == [
+        str(export_root / "premium" / "as_of_date=2020-01-01")
+    ]
+    assert sorted(path.name for path in newest.iterdir()) == sorted(FILES)
+
+
+def test_an_export_that_is_being_written_has_no_manifest_and_stays(export_root: Path) -> None:
+    writing = old_export(export_root, "2020-01-01")
+    (writing / "manifest.json").unlink()
+    old_export(export_root, "2021-01-01")
+    assert remove_older(ObjectStoragePath(str(export_root / "premium")), "", datetime.date(2026, 1, 1)) == []
+    assert len(list(writing.iterdir())) == 3
+
+
+def test_what_cannot_be_removed_is_said_and_fails_nothing(
+    warehouse: AudienceWarehouse, export_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warehouse.publish(profile("C1"))
+    counts = warehouse.decide(PREMIUM)
+    (old_export(export_root, "2020-01-01") / "manifest.json").unlink()
+    (export_root / "premium" / "as_of_date=2020-01-01" / "manifest.json").mkdir()
+    assert log_exports(PREMIUM, {0: export(export_root)}, counts, export_root) == {"exported": 1}
+    assert "Exports of premium under" in capsys.readouterr().out
 
 
 def test_who_was_suppressed_while_the_files_were_written_is_taken_out_of_the_memberships(

@@ -418,6 +418,28 @@ def test_history_of_a_date_is_replaced_by_a_rerun(warehouse: Path) -> None:
     assert history(warehouse) == [("2026-03-30", 2), ("2026-03-31", 1)]
 
 
+def test_history_is_kept_for_ever_or_as_many_days_as_are_asked_for_with_what_was_restated(
+    warehouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dates = ("2025-12-30", "2025-12-31", "2026-03-30")
+    for date in dates:
+        write_history(warehouse, f"marts_run_{date.replace('-', '')}_a", date, customers=1)
+        query(warehouse, f"insert into ops.restatements (as_of_date) values ('{date}')")
+    write_history(warehouse, "marts_run_20260331_a", "2026-03-31", customers=1)
+    assert [date for date, _ in history(warehouse)] == [*dates, "2026-03-31"]
+
+    monkeypatch.setenv("KEEP_HISTORY_DAYS", "90")
+    write_history(warehouse, "marts_run_20260331_a", "2026-03-31", customers=1)
+    assert [date for date, _ in history(warehouse)] == ["2025-12-31", "2026-03-30", "2026-03-31"]
+    assert query(warehouse, "select cast(as_of_date as varchar) from ops.restatements order by 1") == [
+        ("2025-12-31",),
+        ("2026-03-30",),
+    ]
+    # A backfilled date keeps its own rows, and takes none that lie before them.
+    write_history(warehouse, "marts_run_20250601_a", "2025-06-01", customers=1)
+    assert history(warehouse)[0] == ("2025-06-01", 1)
+
+
 def test_history_keeps_its_columns_apart_whatever_their_order(warehouse: Path) -> None:
     query(
         warehouse, "create schema marts; create table marts.customer_360_history (customer_id varchar, as_of_date date)"
@@ -656,6 +678,15 @@ def test_a_run_drops_its_own_schema_and_those_of_earlier_runs_of_its_date(three_
 def test_the_schema_of_a_run_under_way_stays(three_runs: Path) -> None:
     drop_run_schemas("marts_run_20260331_own", "2026-03-31", under_way=("own", "earlier"))
     assert run_schemas(three_runs) == ["marts_run_20260330_other", "marts_run_20260331_earlier"]
+
+
+def test_a_failed_runs_schema_stays_as_many_days_as_are_asked_for(
+    three_runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(three_runs, "marts_run_20260301_old", "2026-03-01", customers=1)
+    record_validation(three_runs, "marts_run_20260301_old", "2026-03-01", "old", days_ago=8)
+    monkeypatch.setenv("KEEP_RUN_SCHEMAS_DAYS", "9")
+    assert "marts_run_20260301_old" not in drop_run_schemas("marts_run_20260331_own", "2026-03-31", under_way=("own",))
 
 
 def test_a_failed_runs_schema_goes_after_a_week(three_runs: Path) -> None:

@@ -37,3 +37,29 @@ def test_what_is_no_hour_is_refused_with_what_is_taken(monkeypatch: pytest.Monke
     monkeypatch.setenv("SOURCES_WAIT_UNTIL", no_hour)
     with pytest.raises(SettingsError, match=f"SOURCES_WAIT_UNTIL='{no_hour}'.*HH:MM, for example 05:00, or never"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"KEEP_RUN_SCHEMAS_DAYS": "0"}, "KEEP_RUN_SCHEMAS_DAYS='0'"),
+        ({"KEEP_FAILING_ROWS_DAYS": "0"}, "KEEP_FAILING_ROWS_DAYS='0'"),
+        ({"KEEP_VALIDATION_RESULTS_DAYS": "6"}, "KEEP_VALIDATION_RESULTS_DAYS=6 is less than KEEP_RUN_SCHEMAS_DAYS=7"),
+        ({"KEEP_HISTORY_DAYS": "89"}, "KEEP_HISTORY_DAYS=89 is less than 90"),
+        ({"KEEP_EXPORTS_DAYS": "-1"}, "KEEP_EXPORTS_DAYS='-1'"),
+    ],
+)
+def test_less_is_not_kept_than_runs_need(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=message):
+        load_settings()
+
+
+def test_what_is_kept_for_ever_is_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VALIDATION_RESULTS", "EXPORTS", "HISTORY"):
+        monkeypatch.setenv(f"KEEP_{name}_DAYS", "0")
+    settings = load_settings()
+    assert (settings.keep_validation_results_days, settings.keep_exports_days, settings.keep_history_days) == (0, 0, 0)

@@ -17,8 +17,10 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from jinja2 import Environment, FileSystemLoader
 
-from include.customer_360.catalog import load_catalog
+from include.customer_360.catalog import MANIFEST, load_catalog
 from include.customer_360.dbt_vars import dbt_vars
+from include.customer_360.failures import EXAMPLES_BY_CHECK
+from include.customer_360.operators.build import FAILED_TESTS
 from include.customer_360.operators.validate import (
     RESULTS,
     KeepValidationResultsOperator,
@@ -107,6 +109,7 @@ def deliveries(*but: str, until: int = 1) -> str:
 CUSTOMER_COUNT, TOTAL_SPEND = 34, "105294.99"
 BOUNDS_OF_PLAIN = ", plain_lift_low = plain_lift_low + 0.1, plain_lift_high = plain_lift_high + 0.1"
 
+ROWS_DIFFER = re.compile(r"(\d+) \w+ differ, for example (.+)")
 FAULTS = [
     Fault("sources", "sources_customers_not_empty", ["delete from raw.customers"]),
     Fault(
@@ -690,6 +693,33 @@ def test_planted_fault_is_caught_by_its_check(connection: duckdb.DuckDBPyConnect
     assert failed_checks(connection, fault.mart) == {fault.check} | fault.also
 
 
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.check)
+def test_the_keys_of_rows_at_fault_are_as_many_as_the_check_counts(
+    connection: duckdb.DuckDBPyConnection, fault: Fault
+) -> None:
+    for statement in fault.statements:
+        connection.execute(statement)
+    checks = checks_of(connection, fault.mart)
+    counted = {name: ROWS_DIFFER.match(checks[name][1]) for name in {fault.check} | fault.also}
+    sql = rendered(fault.mart).render_sql(f"validations/{fault.mart}.sql", failing=tuple(counted))
+
+    found = connection.execute(sql).fetchall() if any(counted.values()) else []
+
+    keys = {name: sorted(key for check, key in found if check == name) for name in counted}
+    for name, differ in counted.items():
+        assert (len(keys[name]), keys[name][:1]) == ((int(differ[1]), [differ[2]]) if differ else (0, []))
+
+
+def test_no_more_keys_are_returned_than_are_kept(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute(f"update {RUN_SCHEMA}.{LTV} set total_transactions = -1")
+    monkeypatch.setattr(ValidateOperator, "vars", {**dbt_vars(), "failing_rows_kept": 3})
+    sql = rendered(LTV).render_sql(f"validations/{LTV}.sql", failing=("ltv_not_negative",))
+    first = connection.execute(f"select customer_id from {RUN_SCHEMA}.{LTV} order by 1 limit 3").fetchall()
+    assert connection.execute(sql).fetchall() == [("ltv_not_negative", customer_id) for (customer_id,) in first]
+
+
 @pytest.mark.parametrize("shift", SHIFTS, ids=lambda shift: f"{shift.model}: {shift.wrong}")
 def test_a_shifted_threshold_in_a_model_is_caught(
     connection: duckdb.DuckDBPyConnection, built_file: Path, shift: Shift
@@ -717,6 +747,7 @@ def test_every_threshold_is_shifted() -> None:
     no_thresholds = {"calendar_first_day", "calendar_last_day", "largest_transaction_amount", "snowflake_session"}
     of_checks = {name for name in dbt_vars() if name.startswith(("sources_", "drift_", "bank_holidays", "unknown_"))}
     of_checks |= {name for name in dbt_vars() if name.startswith(("audience_", "role_addresses", "test_domains"))}
+    of_checks |= {"failing_rows_kept", "row_keys"}
     assert {shift.var for shift in SHIFTS} == dbt_vars().keys() - no_thresholds - of_checks
 
 
@@ -901,8 +932,10 @@ class TaskInstance:
     def xcom_push(self, key: str, value: object) -> None:
         self.xcoms[self.task_id, key] = json.loads(json.dumps(value))
 
-    def xcom_pull(self, task_ids: Sequence[str], key: str, map_indexes: int) -> list[Any]:
+    def xcom_pull(self, task_ids: Sequence[str] | str, key: str, map_indexes: int = -1) -> object:
         assert map_indexes == -1
+        if isinstance(task_ids, str):
+            return self.xcoms.get((task_ids, key))
         return [self.xcoms.get((task_id, key)) for task_id in task_ids]
 
 
@@ -931,6 +964,7 @@ def keep(ti: TaskInstance, *marts: str, dag_run_id: str = "run_1") -> dict[str, 
     operator = KeepValidationResultsOperator(
         task_id="keep_validation_results",
         validations=[f"validate_{mart}" for mart in marts],
+        build="dbt_build",
         run_schema=RUN_SCHEMA,
         as_of_date=AS_OF_DATE,
         dag_run_id=dag_run_id,
@@ -1001,6 +1035,123 @@ def test_failed_sources_are_kept(warehouse: Path) -> None:
         validate("sources", drift={})
 
     assert stored_results(warehouse, "check_name", "not passed") == [("sources_customers_not_empty",)]
+
+
+def kept_rows(file: Path) -> list[tuple]:
+    with duckdb.connect(str(file), read_only=True) as connection:
+        return connection.execute(
+            "select dag_run_id, cast(as_of_date as varchar), mart, check_name, severity, row_key, reason "
+            "from ops.failing_rows order by all"
+        ).fetchall()
+
+
+def test_the_keys_of_rows_at_fault_are_kept_handed_on_and_said_in_the_log(
+    warehouse: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    execute_in(warehouse, update(LTV, "total_transactions = 2", "STABLE"))
+    ti = TaskInstance()
+    ti.task_id = f"validate_{LTV}"
+    operator = rendered(LTV)
+    with pytest.raises(ValidationFailed):
+        operator.execute({"ti": ti})
+
+    keep(ti, LTV)
+    keep(ti, LTV)
+
+    reason = "total_transactions is the number in core.fct_transactions, approved"
+    check = "ltv_total_transactions_reconciles"
+    assert kept_rows(warehouse) == [("run_1", AS_OF_DATE, LTV, check, "error", "STABLE", reason)]
+    assert operator.failed_checks == [
+        {
+            "mart": LTV,
+            "check": check,
+            "observed": "1 customers differ, for example STABLE",
+            "expected": reason,
+            "examples": ["STABLE"],
+        }
+    ]
+    assert f"Rows that fail {check}, by key: STABLE" in capsys.readouterr().out
+
+
+def test_keys_of_rows_at_fault_are_kept_a_week_and_results_for_400_days(warehouse: Path) -> None:
+    def planted(days: int, hours: int) -> str:
+        return f"cast(now() at time zone 'utc' as timestamp) - interval {days} day - interval {hours} hour"
+
+    rows = [("kept_rows", planted(6, 23)), ("old_rows", planted(7, 1))]
+    results = [
+        ("kept", "gone", planted(399, 23)),
+        ("old", "gone", planted(400, 1)),
+        ("stands", RUN_SCHEMA, planted(500, 0)),
+    ]
+    execute_in(
+        warehouse,
+        *(f"insert into ops.failing_rows (dag_run_id, found_at) values ('{run}', {at})" for run, at in rows),
+        *(
+            "insert into ops.validation_results (dag_run_id, run_schema, checked_at) "
+            f"values ('{run}', '{schema}', {at})"
+            for run, schema, at in results
+        ),
+    )
+    ti = TaskInstance()
+    validate(LTV, ti)
+
+    keep(ti, LTV)
+
+    assert [row[0] for row in kept_rows(warehouse)] == ["kept_rows"]
+    # By the results of its run a schema that stands is known, which is not dropped yet.
+    assert stored_results(warehouse, "distinct dag_run_id") == [("kept",), ("run_1",), ("stands",)]
+
+
+def failed_test(name: str, sql: str) -> dict[str, dict[str, str]]:
+    nodes = json.loads(MANIFEST.read_text())["nodes"].values()
+    [unique_id] = [node["unique_id"] for node in nodes if node["name"] == name]
+    return {unique_id: {"name": name, "severity": "error", "message": "Got 2 results", "sql": sql}}
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "model", "keys"),
+    [
+        # A test of a key returns it under another name, one of anything else its values.
+        ("unique_dim_customer_customer_key", "'K1' as unique_field, 2 as n_records", "dim_customer", ["K1"]),
+        ("not_null_dim_customer_customer_id", "'K1' as customer_key, 'Ada' as first_name", "dim_customer", ["K1"]),
+        (
+            "relationships_fct_transactions_customer_id__customer_id__ref_dim_customer_",
+            "'NOBODY' as from_field",
+            "fct_transactions",
+            ["NOBODY"],
+        ),
+        (
+            "customer_360_history_has_one_row_per_customer",
+            "'C1' as customer_id, date '2026-03-15' as as_of_date, 2 as row_count",
+            "customer_360_history",
+            ["C1"],
+        ),
+    ],
+)
+def test_of_the_rows_that_fail_a_data_test_the_keys_are_kept_and_nothing_else(
+    warehouse: Path, name: str, rows: str, model: str, keys: list[str]
+) -> None:
+    ti = TaskInstance()
+    ti.xcoms["dbt_build", FAILED_TESTS] = failed_test(name, f"select {rows}")
+
+    keep(ti)
+
+    kept = [("run_1", AS_OF_DATE, model, name, "error", key, "Got 2 results") for key in keys]
+    assert kept_rows(warehouse) == kept
+    assert ti.xcoms["", EXAMPLES_BY_CHECK] == {name: keys}
+
+
+def test_a_data_test_that_cannot_be_run_again_is_said_and_keeps_the_others(
+    warehouse: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ti = TaskInstance()
+    ti.xcoms["dbt_build", FAILED_TESTS] = {
+        **failed_test("unique_dim_customer_customer_key", "select * from nowhere"),
+        **failed_test("customer_360_history_has_one_row_per_customer", "select 'C1' as customer_id"),
+    }
+    keep(ti)
+    assert [row[5] for row in kept_rows(warehouse)] == ["C1"]
+    assert "The rows that fail unique_dim_customer_customer_key are not kept: Catalog Error" in capsys.readouterr().out
 
 
 def test_results_are_kept_when_one_validation_failed_and_one_did_not_run(warehouse: Path) -> None:

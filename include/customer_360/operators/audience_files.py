@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import unicodedata
 import uuid
 from abc import ABC, abstractmethod
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import duckdb
 
 from include.customer_360.operators.audiences import MASKED
+from include.customer_360.settings import WRITTEN_DATE
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -27,6 +29,10 @@ AUDIENCE = "audience.csv"
 ENTERED = "entered.csv"
 LEFT = "left.csv"
 MANIFEST = "manifest.json"
+AT_THE_TOP = "csv"
+"""The destination whose files lie in the date's own folder; any other's lie in one of its name below."""
+OF_A_DATE = "as_of_date="
+"""How the name of a date's folder begins."""
 TEMPORARY = ".tmp"
 
 ADDRESS = "email"
@@ -375,3 +381,40 @@ def only_for_its_user() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+def remove_older(campaign_folder: ObjectStoragePath, below: str, oldest: datetime.date) -> list[str]:
+    """Remove the files of a campaign's exports to one destination of dates before `oldest`; return their folders.
+
+    The newest export stays, whatever its date. Of a date the manifest goes first: no manifest is left without its
+    files. What has another name is somebody else's and stays, and so does its folder.
+
+    :param campaign_folder: `<root>/<campaign>`.
+    :param below: the folder of the destination within a date's; empty: none.
+    :raises OSError: when a file cannot be removed.
+    """
+    if not campaign_folder.exists():
+        return []
+    dated: dict[datetime.date, ObjectStoragePath] = {}
+    for folder in campaign_folder.iterdir():
+        found = re.fullmatch(f"{OF_A_DATE}({WRITTEN_DATE})", folder.name)
+        if found:
+            dated[datetime.date.fromisoformat(found[1])] = folder / below if below else folder
+    exported = {date: folder for date, folder in dated.items() if (folder / MANIFEST).exists()}
+    removed = []
+    for date, folder in sorted(exported.items()):
+        if date >= oldest or date == max(exported):
+            continue
+        for name in (MANIFEST, AUDIENCE, ENTERED, LEFT):
+            (folder / name).unlink(missing_ok=True)
+        _remove_empty(folder)
+        if below:
+            _remove_empty(folder.parent)
+        removed.append(str(folder))
+    return removed
+
+
+def _remove_empty(folder: ObjectStoragePath) -> None:
+    """Remove a folder of a disk in which nothing is left; in a bucket it is gone with its last file."""
+    if folder.protocol in ("", "file", "local") and not any(folder.iterdir()):
+        folder.rmdir()

@@ -13,6 +13,7 @@ from include.customer_360.as_of_date import BUSINESS_TIME_ZONE
 from include.customer_360.dbt_vars import dbt_vars
 from include.customer_360.operators.base import PROFILE, PublishedMartsOperator
 from include.customer_360.operators.evolution import columns_in
+from include.customer_360.operators.failing_rows import FailingRows, keep_failing_rows
 from include.customer_360.operators.validate import Result, ValidateOperator, keep_results
 from include.customer_360.settings import load_settings
 
@@ -66,11 +67,6 @@ class AudienceOperator(PublishedMartsOperator):
     def today(self) -> str:
         """The day in New York, YYYY-MM-DD."""
         return today().isoformat()
-
-    def render_sql(self, template: str, **values: object) -> str:
-        """Return a template of include/sql as SQL, with what is known only now."""
-        own = {name: getattr(self, name) for name in self.sql_names}
-        return self.get_template_env().get_template(template).render(**{**own, **values})
 
 
 class DecideAudiencesOperator(AudienceOperator):
@@ -248,9 +244,18 @@ class ValidateAudiencesOperator(ValidateOperator):
         """The day in New York, YYYY-MM-DD."""
         return today().isoformat()
 
-    def hand_on(self, results: Sequence[Result], context: Context, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
-        """Keep the results."""
+    def hand_on(
+        self,
+        results: Sequence[Result],
+        failing_rows: Sequence[FailingRows],
+        context: Context,
+        cursor: Any,  # noqa: ANN401 - DB-API
+        hook: DbApiHook,
+    ) -> None:
+        """Keep both."""
         keep_results(cursor, hook.placeholder, {(self.dag_run_id, self.mart): results})
+        as_of_date = datetime.date.fromisoformat(self.as_of_date)
+        keep_failing_rows(cursor, hook.placeholder, self.dag_run_id, as_of_date, failing_rows)
 
     def _what_failed(self, failed: list[SQLCheckResult]) -> str:
         checks = "\n".join(f"- {check.name}: observed {check.actual}; expected {check.expected}" for check in failed)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection, Context
 
 PROFILE = "marts.customer_360_profile"
+RUN_SCHEMAS = "marts_run_"
+"""How the names of the schemas of runs begin."""
 
 
 class WarehouseRefused(AirflowFailException):
@@ -87,6 +89,11 @@ class WarehouseOperator(BaseSQLOperator):
         """Render `content`, with the names of `sql_names` within its reach."""
         own = {name: getattr(self, name) for name in self.sql_names}
         return super().render_template(content, {**context, **own}, jinja_env, seen_oids)  # type: ignore[typeddict-item]
+
+    def render_sql(self, template: str, **values: object) -> str:
+        """Return a template of include/sql as SQL, with what is known only now."""
+        own = {name: getattr(self, name) for name in self.sql_names}
+        return self.get_template_env().get_template(template).render(**{**own, **values})
 
     @property
     def dag_run_literal(self) -> str:
@@ -223,6 +230,16 @@ class PublishedMartsOperator(WarehouseOperator):
                 f"an audience{of_date} needs {PROFILE} of one date, but it holds {found}: {next_step}"
             )
         return dates[0]
+
+
+def warehouse_error() -> type[Exception]:
+    """Return what the warehouse's client raises when a statement fails, or the session."""
+    if load_settings().warehouse == "snowflake":
+        # Imported here: it takes a second.
+        import snowflake.connector
+
+        return snowflake.connector.Error
+    return duckdb.Error
 
 
 def sql_literal(text: str) -> str:

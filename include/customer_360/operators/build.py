@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.duckdb.hooks.duckdb import DuckDBHook
@@ -11,20 +12,25 @@ from airflow.sdk.exceptions import AirflowFailException
 from cosmos.operators._watcher.base import _log_dbt_msg, store_compiled_sql_for_model
 
 from include.customer_360.connection import CONN_ID, dbt_environment, waiting_for_the_file, warehouse_connection
+from include.customer_360.operators.failing_rows import data_test
 from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from airflow.sdk import Context
     from cosmos.operators.watcher import DbtProducerWatcherOperator
 
 NODES = "dbt_nodes"
 """The producer's XCom of its finished nodes: status and message, by unique_id."""
+FAILED_TESTS = "failed_tests"
+"""The producer's XCom of data tests that failed or warned, by unique_id: severity, what dbt says, and the SQL."""
 NODE_RESULTS = ("LogModelResult", "LogSeedResult", "LogSnapshotResult", "SkippingDetails", "LogSkipBecauseError")
 """dbt's events with which a node is finished; those of a data test are not among them."""
 FAILED = ("error", "fail", "runtime error")
 """dbt's statuses of a node or a data test that failed."""
+WITH_FAILING_ROWS = {"fail": "error", "warn": "warn"}
+"""dbt's statuses of a data test that found rows, and the severity that it has then."""
 
 
 def before_dbt_build(context: Context) -> None:
@@ -85,19 +91,32 @@ def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:
 
     dbt waits for every write, and one look at one XCom tells all watchers where the build is. What dbt prints goes to
     the log as before, and the SQL of each finished model to an XCom of its own, for people. What failed, and why, is
-    the producer's `node_failures`, by name, data tests among it.
+    the producer's `node_failures`, by name, data tests among it; these are its `failed_checks` when nothing else is.
     """
     producer.node_failures = {}
+    producer.failed_checks = []
 
     def make_parser() -> Callable[[str, Any], None]:
         nodes: dict[str, dict[str, str]] = {}
+        failed_tests: dict[str, dict[str, str]] = {}
         reporting = threading.Lock()
 
         def parse(line: str, extra: Any) -> None:  # noqa: ANN401 - as in Cosmos
             event = json.loads(line)
-            if event["info"]["name"] == "NodeFinished" and event["data"]["run_result"]["status"] in FAILED:
-                failed = event["data"]["run_result"]
-                producer.node_failures[event["data"]["node_info"]["node_name"]] = failed.get("message", "")
+            if event["info"]["name"] == "NodeFinished":
+                result, finished = event["data"]["run_result"], event["data"]["node_info"]
+                if result["status"] in FAILED:
+                    producer.node_failures[finished["node_name"]] = result.get("message", "")
+                if finished["resource_type"] == "test" and result["status"] in WITH_FAILING_ROWS:
+                    with reporting:
+                        failed_tests[finished["unique_id"]] = {
+                            "name": finished["node_name"],
+                            "severity": WITH_FAILING_ROWS[result["status"]],
+                            "message": result.get("message", ""),
+                            "sql": compiled_test(extra["project_dir"], finished["node_path"]),
+                        }
+                        extra["context"]["ti"].xcom_push(key=FAILED_TESTS, value=failed_tests)
+                producer.failed_checks = checks_of(failed_tests, producer.node_failures)
             if event["info"]["level"] == "debug":
                 return
             _log_dbt_msg(event)
@@ -119,3 +138,26 @@ def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:
         return parse
 
     producer._make_parse_callable = make_parser
+
+
+def checks_of(failed_tests: Mapping[str, Mapping[str, str]], node_failures: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the data tests that failed as failed checks; none when something else failed too."""
+    failed = {unique_id: test for unique_id, test in failed_tests.items() if test["severity"] == "error"}
+    if set(node_failures) - {test["name"] for test in failed.values()}:
+        return []
+    return [
+        {
+            "mart": data_test(unique_id).model,
+            "check": test["name"],
+            "observed": test["message"],
+            "expected": "no row",
+            "examples": [],
+        }
+        for unique_id, test in failed.items()
+    ]
+
+
+def compiled_test(project_dir: str, node_path: str) -> str:
+    """Return the SQL of a data test as dbt compiled it, which lies in a folder named after its yml or its own file."""
+    [compiled] = (Path(project_dir) / "target" / "compiled").rglob(Path(node_path).name)
+    return compiled.read_text(encoding="utf-8").strip()

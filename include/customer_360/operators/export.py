@@ -20,10 +20,12 @@ from airflow.sdk.exceptions import (
 from include.customer_360.connection import EXPORT_CONN_ID, export_conn_id
 from include.customer_360.operators.audience_files import (
     ADDRESS,
+    AT_THE_TOP,
     AUDIENCE,
     ENTERED,
     LEFT,
     MANIFEST,
+    OF_A_DATE,
     Attempt,
     Batch,
     Form,
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
 
     from include.customer_360.catalog import Campaign
 
-AT_THE_TOP = "csv"
-"""The destination whose files lie in the date's own folder; any other's lie in one of its name below."""
 MEMORY = "300MB"
 """What DuckDB may take to join and sort an audience, where a reader may have more; it spills what is over it."""
 _TITLES = ("campaign", "as_of_date", "customers", "entered", "left")
@@ -171,7 +171,7 @@ class ExportAudienceOperator(AudienceOperator):
         return self.campaign.destination(self.destination).place or self.export_root
 
     def _folder(self) -> ObjectStoragePath:
-        folder = ObjectStoragePath(self._root()) / self.campaign.name / f"as_of_date={self.as_of_date}"
+        folder = ObjectStoragePath(self._root()) / self.campaign.name / f"{OF_A_DATE}{self.as_of_date}"
         return folder if self.destination == AT_THE_TOP else folder / self.destination
 
     @contextmanager

@@ -7,11 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.customer_360.failures import WHY
 from include.customer_360.operators.approval import ApproveAudienceOperator
+from include.customer_360.operators.audience_files import AT_THE_TOP, remove_older
 from include.customer_360.operators.audiences import STATUSES, AudienceOperator
+from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -35,14 +38,20 @@ class LogExportsOperator(AudienceOperator):
     and everybody of an audience that was not approved. A destination that failed, or was not approved, has a row too,
     with its reason; one that the run did not ask for has none. It comes last,
     whatever happened before it, and so fails with whatever failed: a run ends as its last task does.
+    Then the files of exports that are older than KEEP_EXPORTS_DAYS are removed, but for the newest of each campaign and
+    destination; what cannot be is said in the log, and the next run tries again.
     Returns (XCom) the number of rows by state.
 
     :param campaigns: those that are exported, each with its destinations.
+    :param export_root: as ExportAudienceOperator's.
     """
 
-    def __init__(self, *, campaigns: Sequence[Campaign], **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+    template_fields: Sequence[str] = (*AudienceOperator.template_fields, "export_root")
+
+    def __init__(self, *, campaigns: Sequence[Campaign], export_root: str, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
         super().__init__(**kwargs)
         self.campaigns = campaigns
+        self.export_root = export_root
 
     def execute(self, context: Context) -> dict[str, int]:
         """Record them.
@@ -70,7 +79,27 @@ class LogExportsOperator(AudienceOperator):
             raise AirflowFailException(f"{', '.join(failed)} failed: see the log of each, then clear them.")
         if not rows:
             raise AirflowSkipException("Nothing was exported, and nothing failed: there is nothing to record.")
+        self._remove_old_files()
         return dict(Counter(row[COLUMNS.index("state")] for row in rows))
+
+    def _remove_old_files(self) -> None:
+        days = load_settings().keep_exports_days
+        if not days:
+            return
+        oldest = datetime.date.fromisoformat(self.as_of_date) - datetime.timedelta(days=days)
+        for campaign in self.campaigns:
+            for destination in campaign.destinations:
+                folder = ObjectStoragePath(destination.place or self.export_root) / campaign.name
+                below = "" if destination.name == AT_THE_TOP else destination.name
+                try:
+                    removed = remove_older(folder, below, oldest)
+                except (OSError, ValueError, ImportError) as error:
+                    self.log.warning(
+                        "Exports of %s under %s from before %s stay: %s", campaign.name, folder, oldest, error
+                    )
+                else:
+                    for each in removed:
+                        self.log.info("Removed %s: it is older than KEEP_EXPORTS_DAYS=%d", each, days)
 
     def _rejected(self, context: Context) -> dict[str, str]:
         """Return the campaigns whose audience a person did not let through, each with who did not."""

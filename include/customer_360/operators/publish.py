@@ -7,13 +7,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.connection import exporter_role, reader_role, warehouse_connection
 from include.customer_360.heartbeat import call_heartbeat
-from include.customer_360.operators.base import RunSchemaOperator, published_as_of_dates, sql_literal, warehouse_id_of
+from include.customer_360.operators.base import (
+    RUN_SCHEMAS,
+    RunSchemaOperator,
+    published_as_of_dates,
+    sql_literal,
+    warehouse_error,
+    warehouse_id_of,
+)
 from include.customer_360.operators.evolution import add_missing, columns_in, refuse_changed
 from include.customer_360.operators.turn import Turn, turn
 from include.customer_360.settings import load_settings
@@ -29,25 +35,7 @@ WAYS_OUT = (
     "be lost for all dates, drop it from the table (alter table ... drop column ...); then start a new run."
 )
 
-KEEP_FAILED_RUNS = datetime.timedelta(days=7)
-"""How long the run schema of a failed run stays for inspection, counted from its last validation."""
-
-
-RUN_SCHEMAS = "marts_run_"
-"""How the names of the schemas of runs begin."""
-
-
 SNOWFLAKE_SQL = "publish/snowflake.sql"
-
-
-def warehouse_error() -> type[Exception]:
-    """Return what the warehouse's client raises when a statement fails, or the session."""
-    if load_settings().warehouse == "snowflake":
-        # Imported here: it takes a second.
-        import snowflake.connector
-
-        return snowflake.connector.Error
-    return duckdb.Error
 
 
 class GrantsLost(AirflowFailException):
@@ -190,9 +178,7 @@ class PublishMartsOperator(WritesForAllOperator):
             "dag_run_id": begun.dag_run_id,
             "dag_run_literal": sql_literal(begun.dag_run_id),
         }
-        own = {name: getattr(self, name) for name in self.sql_names}
-        sql = self.get_template_env().get_template(SNOWFLAKE_SQL).render(**{**own, **theirs})
-        for statement in hook.split_sql_string(sql):
+        for statement in hook.split_sql_string(self.render_sql(SNOWFLAKE_SQL, **theirs)):
             cursor.execute(statement)
 
     def _removed_from_the_catalog(self, cursor: Any) -> None:  # noqa: ANN401 - DB-API
@@ -259,7 +245,8 @@ class WriteHistoryOperator(WritesForAllOperator):
     """Put the run's rows of customer_360_history in place of those that marts.customer_360_history has for its date.
 
     dbt builds them in `run_schema`, like every mart, so that history too holds validated rows only. What changes in a
-    date that history had is kept in ops.restatements, as publish/restatements.sql says.
+    date that history had is kept in ops.restatements, as publish/restatements.sql says. Dates that lie more than
+    KEEP_HISTORY_DAYS before the run's own are removed from both.
     Returns (XCom) the number of rows.
 
     :param run_schema: the schema that this run built and validated its marts in.
@@ -290,6 +277,9 @@ class WriteHistoryOperator(WritesForAllOperator):
             cursor.execute(restatements)
             cursor.execute(f"delete from {history} where as_of_date = cast('{self.as_of_date}' as date)")
             cursor.execute(f"insert into {history} ({columns}) select {columns} from {written}")
+            if days := load_settings().keep_history_days:
+                for table in (history, "ops.restatements"):
+                    cursor.execute(f"delete from {table} where as_of_date < cast('{self.as_of_date}' as date) - {days}")
             cursor.execute("commit")
             cursor.execute(f"select count(*) from {written}")
             rows: int = cursor.fetchone()[0]
@@ -298,14 +288,10 @@ class WriteHistoryOperator(WritesForAllOperator):
 
     def _restatements(self, columns: Sequence[str]) -> str:
         """Return the SQL that keeps what changes in those of these columns that are not the key."""
-        return (
-            self.get_template_env()
-            .get_template("publish/restatements.sql")
-            .render(
-                columns=[column for column in columns if column not in ("as_of_date", "customer_id")],
-                restated_at=datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat(sep=" "),
-                **{name: getattr(self, name) for name in self.sql_names},
-            )
+        return self.render_sql(
+            "publish/restatements.sql",
+            columns=[column for column in columns if column not in ("as_of_date", "customer_id")],
+            restated_at=datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat(sep=" "),
         )
 
 
@@ -313,7 +299,7 @@ class DropRunSchemasOperator(RunSchemaOperator):
     """Drop the run schemas that nobody needs any more.
 
     Those are this run's own; those that earlier runs of the same date left; and those whose last validation is older
-    than KEEP_FAILED_RUNS. The schema of a run that is still under way is never touched, nor one that is no run's
+    than KEEP_RUN_SCHEMAS_DAYS. The schema of a run that is still under way is never touched, nor one that is no run's
     (marts_run_...). What the warehouse refuses to drop stays for the next run to try: this run has published.
     Returns (XCom) the names of the dropped schemas.
 
@@ -326,7 +312,8 @@ class DropRunSchemasOperator(RunSchemaOperator):
 
         :raises AirflowSkipException: naming the schemas that the warehouse refused to drop, and why.
         """
-        keep_after = datetime.datetime.now(datetime.UTC).replace(tzinfo=None) - KEEP_FAILED_RUNS
+        kept = datetime.timedelta(days=load_settings().keep_run_schemas_days)
+        keep_after = datetime.datetime.now(datetime.UTC).replace(tzinfo=None) - kept
         with self.warehouse_session() as (_, cursor):
             cursor.execute(
                 "select results.run_schema, results.as_of_date, results.dag_run_id, max(results.checked_at) "

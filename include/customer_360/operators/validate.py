@@ -17,9 +17,18 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from include.customer_360.as_of_date import BUSINESS_TIME_ZONE, hour_of_the_day_after
 from include.customer_360.dbt_seeds import dbt_seeds
 from include.customer_360.dbt_vars import dbt_vars
+from include.customer_360.failures import EXAMPLES_BY_CHECK, one_line
 from include.customer_360.holidays import holiday
-from include.customer_360.operators.base import RunSchemaOperator
+from include.customer_360.operators.base import RUN_SCHEMAS, RunSchemaOperator, warehouse_error
+from include.customer_360.operators.build import FAILED_TESTS
 from include.customer_360.operators.evolution import add_missing, columns_in, refuse_changed
+from include.customer_360.operators.failing_rows import (
+    FailingRows,
+    as_xcom,
+    data_test,
+    keep_failing_rows,
+    keys_of_data_test,
+)
 from include.customer_360.settings import WEEKDAYS, WRITTEN_DATE, load_settings
 
 if TYPE_CHECKING:
@@ -41,6 +50,8 @@ RESULT_COLUMNS = (
     "checked_at",
 )
 RESULTS = "validation_results"
+EXAMPLES = 5
+"""How many keys of rows at fault a log or a message names."""
 LATE = "late"
 """The severity of a check of the sources that a later delivery puts right."""
 Result = tuple[Any, ...]
@@ -85,8 +96,11 @@ class ValidateOperator(RunSchemaOperator):
         "vars",
         "seeds",
         "calendar",
+        "failing",
     )
     ui_color = "#d4ecd4"
+    failing: Sequence[str] = ()
+    """The checks whose failing rows are asked for, by name; none: the SQL returns the checks."""
 
     def __init__(
         self,
@@ -139,8 +153,15 @@ class ValidateOperator(RunSchemaOperator):
     def prepare(self, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
         """Make what the checks read besides what a run builds: nothing."""
 
-    def hand_on(self, results: Sequence[Result], context: Context, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
-        """See to it that the results get into ops.validation_results, the failed ones too."""
+    def hand_on(
+        self,
+        results: Sequence[Result],
+        failing_rows: Sequence[FailingRows],
+        context: Context,
+        cursor: Any,  # noqa: ANN401 - DB-API
+        hook: DbApiHook,
+    ) -> None:
+        """See to it that results and keys get into ops.validation_results and ops.failing_rows."""
         raise NotImplementedError
 
     def before_failing(self, failed: Sequence[SQLCheckResult], context: Context) -> None:
@@ -161,7 +182,8 @@ class ValidateOperator(RunSchemaOperator):
                 (*run, check.name, check.severity, check.actual, check.expected, check.success, checked_at)
                 for check in self.check_results
             ]
-            self.hand_on(rows, context, cursor, hook)
+            failing_rows = self._failing_rows(cursor)
+            self.hand_on(rows, failing_rows, context, cursor, hook)
 
         failed = [check for check in self.check_results if not check.success and check.severity != "warn"]
         if failed:
@@ -180,13 +202,14 @@ class ValidateOperator(RunSchemaOperator):
                 "selects one row per check."
             )
         if failed:
+            keys = {each.check: each.keys for each in failing_rows}
             self.failed_checks = [
                 {
                     "mart": self.mart,
                     "check": check.name,
                     "observed": str(check.actual),
                     "expected": str(check.expected),
-                    "examples": [],
+                    "examples": list(keys.get(check.name, ()))[:EXAMPLES],
                 }
                 for check in failed
             ]
@@ -217,6 +240,25 @@ class ValidateOperator(RunSchemaOperator):
                 actual=observed,
             )
             for check_name, severity, observed, expected, passed in rows
+        ]
+
+    def _failing_rows(self, cursor: Any) -> list[FailingRows]:  # noqa: ANN401 - DB-API
+        """Return the keys of the rows at which checks failed, of those that are about rows; said in the log too."""
+        failed = {check.name: check for check in self.check_results if not check.success}
+        sql = self.render_sql(f"validations/{self.mart}.sql", failing=tuple(failed)) if failed else self.sql
+        if sql.strip() == self.sql.strip():
+            return []
+        cursor.execute(sql)
+        keys: dict[str, list[str]] = {}
+        for check_name, row_key in cursor.fetchall():
+            keys.setdefault(check_name, []).append(str(row_key))
+        for check_name, found in keys.items():
+            self.log.info("Rows that fail %s, by key: %s", check_name, ", ".join(found[:EXAMPLES]))
+        return [
+            FailingRows(
+                self.mart, check_name, str(failed[check_name].severity), str(failed[check_name].expected), found
+            )
+            for check_name, found in keys.items()
         ]
 
     def _what_failed(self, failed: list[SQLCheckResult]) -> str:
@@ -283,8 +325,15 @@ class ValidateSourcesOperator(ValidateOperator):
             (str(uuid.uuid4()), datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat(sep=" ")),
         )
 
-    def hand_on(self, results: Sequence[Result], context: Context, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
-        """Keep the results."""
+    def hand_on(
+        self,
+        results: Sequence[Result],
+        failing_rows: Sequence[FailingRows],
+        context: Context,
+        cursor: Any,  # noqa: ANN401 - DB-API
+        hook: DbApiHook,
+    ) -> None:
+        """Keep the results; no check of the sources is about single rows."""
         keep_results(cursor, hook.placeholder, {(self.dag_run_id, self.mart): results})
 
     def before_failing(self, failed: Sequence[SQLCheckResult], context: Context) -> None:
@@ -370,43 +419,78 @@ class ValidateMartOperator(ValidateOperator):
 
     reads_only = True
 
-    def hand_on(self, results: Sequence[Result], context: Context, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
+    def hand_on(
+        self,
+        results: Sequence[Result],
+        failing_rows: Sequence[FailingRows],
+        context: Context,
+        cursor: Any,  # noqa: ANN401 - DB-API
+        hook: DbApiHook,
+    ) -> None:
         """Push the results, one list per check in the order of RESULT_COLUMNS, dates and times in ISO format."""
         rows = [
             [value.isoformat() if isinstance(value, datetime.date) else value for value in result] for result in results
         ]
-        context["ti"].xcom_push(key=RESULTS, value={"dag_run_id": self.dag_run_id, "mart": self.mart, "rows": rows})
+        handed_on = {"dag_run_id": self.dag_run_id, "mart": self.mart, "rows": rows, "failing": as_xcom(failing_rows)}
+        context["ti"].xcom_push(key=RESULTS, value=handed_on)
 
 
 class KeepValidationResultsOperator(RunSchemaOperator):
-    """Write the results of this run's validations to ops.validation_results, in one transaction, whatever they are.
+    """Write what this run's validations found to ops.validation_results, in one transaction, whatever it is.
 
-    A validation that has none, because it did not run or was killed, leaves what an earlier try of it left.
-    Returns (XCom) the number of checks per mart.
+    The keys of the rows at fault go to ops.failing_rows, and so do those of the data tests that failed in the dbt
+    build, whose SQL is run once more here; one that cannot be is said in the log. A validation that has no
+    results, because it did not run or was killed, leaves what an earlier try of it left.
+    Returns (XCom) the number of checks per mart; as XCom EXAMPLES_BY_CHECK, by data test, the first of its keys.
 
     :param validations: the task_ids of the ValidateMartOperators.
+    :param build: the task_id of the dbt build.
     """
 
-    def __init__(self, *, validations: Sequence[str], **kwargs: Any) -> None:  # noqa: ANN401 - passed on to RunSchemaOperator
+    def __init__(self, *, validations: Sequence[str], build: str, **kwargs: Any) -> None:  # noqa: ANN401 - passed on to RunSchemaOperator
         super().__init__(**kwargs)
         self.validations = validations
+        self.build = build
 
     def execute(self, context: Context) -> dict[str, int]:
         """Keep them.
 
         :raises AirflowSkipException: when there are none.
         """
-        handed_on = context["ti"].xcom_pull(task_ids=self.validations, key=RESULTS, map_indexes=-1)
+        ti = context["ti"]
+        handed_on = ti.xcom_pull(task_ids=self.validations, key=RESULTS, map_indexes=-1)
         results = {
             (validation["dag_run_id"], validation["mart"]): [_result(row) for row in validation["rows"]]
             for validation in handed_on
             if validation
         }
-        if not results:
+        failed_tests = ti.xcom_pull(task_ids=self.build, key=FAILED_TESTS) or {}
+        if not results and not failed_tests:
             raise AirflowSkipException("No validation ran: there is nothing to keep.")
+        failing = [
+            FailingRows(**each) for validation in handed_on if validation for each in validation.get("failing", ())
+        ]
         with self.warehouse_session() as (hook, cursor):
             keep_results(cursor, hook.placeholder, results)
+            of_tests = self._rows_of_tests(cursor, failed_tests)
+            ti.xcom_push(key=EXAMPLES_BY_CHECK, value={each.check: list(each.keys)[:EXAMPLES] for each in of_tests})
+            as_of_date = datetime.date.fromisoformat(self.as_of_date)
+            keep_failing_rows(cursor, hook.placeholder, self.dag_run_id, as_of_date, [*failing, *of_tests])
         return {mart: len(rows) for (_, mart), rows in results.items()}
+
+    def _rows_of_tests(self, cursor: Any, failed_tests: Mapping[str, Mapping[str, str]]) -> list[FailingRows]:  # noqa: ANN401 - DB-API
+        found = []
+        for unique_id, failed in sorted(failed_tests.items()):
+            tested = data_test(unique_id)
+            try:
+                keys = keys_of_data_test(cursor, unique_id, failed["sql"])
+            except warehouse_error() as error:
+                self.log.warning("The rows that fail %s are not kept: %s", tested.name, one_line(str(error)))
+                continue
+            if keys:
+                self.log.info("Rows that fail %s, by key: %s", tested.name, ", ".join(keys[:EXAMPLES]))
+            found.append(FailingRows(tested.model, tested.name, failed["severity"], failed["message"], keys))
+        return found
 
 
 def _result(row: Sequence[Any]) -> Result:
@@ -419,9 +503,19 @@ def _result(row: Sequence[Any]) -> Result:
 def keep_results(cursor: Any, placeholder: str, results: Mapping[tuple[str, str], Sequence[Result]]) -> None:  # noqa: ANN401 - DB-API
     """Put results into ops.validation_results, in place of those that the same run has of the same mart.
 
+    Those that are older than KEEP_VALIDATION_RESULTS_DAYS are removed, but for those of run schemas that still stand.
+
     :param results: by dag_run_id and mart.
     """
     cursor.execute("begin")
+    if days := load_settings().keep_validation_results_days:
+        oldest = now().replace(tzinfo=None) - datetime.timedelta(days=days)
+        cursor.execute(
+            f"delete from ops.validation_results where checked_at < {placeholder} "
+            "and lower(run_schema) not in (select lower(schema_name) from information_schema.schemata "
+            f"where lower(schema_name) like '{RUN_SCHEMAS}%')",
+            (oldest,),
+        )
     for of_mart in results:
         cursor.execute(
             f"delete from ops.validation_results where dag_run_id = {placeholder} and mart = {placeholder}", of_mart

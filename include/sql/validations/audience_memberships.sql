@@ -185,6 +185,7 @@ joined as (
 faults as (
 
     select
+        campaign,
         customer_id,
         not coalesce(
             campaign in ({% for campaign in campaigns %}'{{ campaign.name }}'{{ ', ' if not loop.last }}{% endfor %})
@@ -275,4 +276,4 @@ final as (
 
 )
 
-select * from final
+{{ validation.results({'faults': ("campaign || ' ' || customer_id", checks)}) }}

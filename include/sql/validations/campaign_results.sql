@@ -279,4 +279,4 @@ final as (
 
 )
 
-select * from final
+{{ validation.results({'faults': ('wave', checks)}) }}

@@ -149,4 +149,4 @@ final as (
 
 )
 
-select * from final
+{{ validation.results({'faults': ('customer_id', checks), 'sample_faults': ('customer_id', sample_checks)}) }}

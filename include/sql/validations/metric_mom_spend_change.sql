@@ -203,4 +203,8 @@ final as (
 
 )
 
-select * from final
+{{ validation.results({
+    'row_faults': ("customer_id || ' ' || month", row_checks),
+    'customer_faults': ('customer_id', customer_checks),
+    'month_faults': ('cast(month as varchar)', month_checks),
+}) }}

@@ -17,7 +17,7 @@ MANIFEST := include/dbt/target/manifest.json
 DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o -path include/dbt/logs \) -prune -o \
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
-.PHONY: help refresh up down airflow load backup restore new-metric new-campaign suppress snowflake-setup snowflake-doctor \
+.PHONY: help refresh up down airflow load backup restore new-metric new-campaign suppress erase snowflake-setup snowflake-doctor \
 	load-history test test-fast test-snowflake lint rooms bench clean
 
 help: ## Show this list
@@ -40,6 +40,9 @@ load: $(READY) ## Load your own data: make load CUSTOMERS_FILE=... TRANSACTIONS_
 
 suppress: $(READY) ## Add a CSV to the suppression list: make suppress FILE=suppressions.csv
 	@exec $(PY) -m local.suppress
+
+erase: $(READY) $(MANIFEST) ## Remove a person from the DuckDB file and the export files: make erase CUSTOMER=CUST00000001
+	@exec $(PY) -m local.erase
 
 backup: $(READY) ## Copy the DuckDB file while nobody writes, and read the copy: make backup FILE=backup.duckdb
 	@exec $(PY) -m local.backup backup

@@ -32,6 +32,7 @@ ADD_CONNECTIONS = (
     'make airflow ARGS="connections add alerts_http --conn-type http --conn-host '
     'https://alerts.example.com/hooks/customer-360"',
 )
+ERASE = "make erase CUSTOMER=CUST00000001"
 SUPPRESS = "make suppress FILE=suppressions.csv"
 LOAD_FILES = "make load CUSTOMERS_FILE=customers.csv TRANSACTIONS_FILE=transactions.parquet"
 BACKED_UP, RESTORED = (f"make {verb} FILE=data/backups/monday.duckdb" for verb in ("backup", "restore"))
@@ -57,6 +58,7 @@ COMMANDS = (
     ON_MAKE_UP,
     *ADD_CONNECTIONS,
     "make down",
+    ERASE,
     LOAD_FILES,
     SUPPRESS,
     "AS_OF_DATE=2024-12-31 make refresh",

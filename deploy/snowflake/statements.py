@@ -34,6 +34,7 @@ from include.customer_360.operators.base import WarehouseOperator
 from include.customer_360.operators.build import FAILED_TESTS
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.operators.export_log import COLUMNS, LogExportsOperator
+from include.customer_360.operators.lineage import checks_of
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.operators.validate import (
     RESULTS,
@@ -237,6 +238,9 @@ def executed(operator: WarehouseOperator, run: Run) -> list[str]:
         ti = SimpleNamespace(xcom_push=lambda **_: None, xcom_pull=lambda key, **_: xcoms[key])
         context: Any = {"outlet_events": {PUBLISHED: partitions}, "ti": ti}
         operator.execute(context)
+        if isinstance(operator, PublishMartsOperator):
+            # As where OpenLineage is configured.
+            checks_of(cursor, hook.placeholder, operator.dag_run_id)
         if isinstance(operator, ValidateOperator):
             # As when all that is about rows fails.
             cursor.execute(operator.render_sql(f"validations/{operator.mart}.sql", failing=_Anything()))

@@ -14,6 +14,7 @@ from tests.documented_run import (
     ADD_CONNECTIONS,
     BACKED_UP,
     COMMANDS,
+    ERASE,
     LOAD_FILES,
     ON_MAKE_UP,
     QUERY,
@@ -194,6 +195,11 @@ def test_the_suppression_list_of_the_page_is_taken_and_survives_the_refresh(
     with duckdb.connect(str(project / "data" / "warehouse.duckdb"), read_only=True) as connection:
         listed = connection.execute("select reason, valid_from::varchar from ops.suppressions").fetchall()
     assert listed == [("unsubscribed", "2024-11-26")]
+
+
+def test_a_person_is_erased_as_the_page_says(printed: dict[str, str]) -> None:
+    assert "Erased customer CUST00000001: rows taken out of" in printed[ERASE]
+    assert re.search(r"raw\.transactions +\d", printed[ERASE])
 
 
 def test_each_key_pair_comes_out_as_the_statement_for_its_user(printed: dict[str, str]) -> None:

@@ -53,6 +53,9 @@ def by_the_clock(tmp_path: Path, dags: Path, people: AlertServers) -> Iterator[D
         "PUBLISHED_BY": "00:00",
         "HEARTBEAT_URL": f"http://127.0.0.1:{people.http_port}/ping/secret",
         **people.connections("alerts_http"),
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+            {"type": "file", "log_file_path": str(tmp_path / "lineage.jsonl"), "append": True}
+        ),
     }
     with deployed(settings, environment, by_the_clock=True) as deployment:
         yield deployment
@@ -80,7 +83,7 @@ def move_schedule(deployment: Deployment, file: Path) -> datetime.datetime:
             return due
 
 
-def test_the_scheduler_starts_the_run_of_yesterday_which_exports_under_the_same_date_and_tells_that_it_is_late(
+def test_the_scheduler_starts_the_run_of_yesterday_which_exports_under_the_same_date_and_is_told_of(
     by_the_clock: Deployment, dags: Path, people: AlertServers
 ) -> None:
     deployment = by_the_clock
@@ -117,3 +120,23 @@ def test_the_scheduler_starts_the_run_of_yesterday_which_exports_under_the_same_
     assert late.startswith(f"The marts of {yesterday} are not published at 00:00 in New York.")
     assert [posted.path for posted in people.posts if not posted.body] == ["/ping/secret"]
     assert "secret" not in deployment.log(run_id, "publish")
+
+    [told] = [
+        event
+        for event in map(json.loads, (by_the_clock.settings.warehouse_file.parent / "lineage.jsonl").open())
+        if event["job"]["name"] == "customer_360_refresh.publish" and event["eventType"] == "COMPLETE"
+    ]
+    file = f"duckdb://{deployment.settings.warehouse_file}"
+    assert {(dataset["namespace"], dataset["name"]) for dataset in told["outputs"]} == {
+        (file, f"{mart.table_schema}.{mart.name}") for mart in load_catalog().published
+    }
+    checks = {
+        dataset["name"]: {
+            each["assertion"]: each["success"]
+            for each in dataset.get("inputFacets", {}).get("dataQualityAssertions", {}).get("assertions", [])
+        }
+        for dataset in told["inputs"]
+    }
+    assert checks["marts.metric_customer_ltv"]["ltv_lifetime_value_reconciles"] is True
+    kept = deployment.query(f"select check_name, passed from ops.validation_results where dag_run_id = '{run_id}'")
+    assert {name: passed for of_dataset in checks.values() for name, passed in of_dataset.items()} == dict(kept)

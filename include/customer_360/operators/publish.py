@@ -21,11 +21,13 @@ from include.customer_360.operators.base import (
     warehouse_id_of,
 )
 from include.customer_360.operators.evolution import add_missing, columns_in, refuse_changed
+from include.customer_360.operators.lineage import Check, checks_of, is_told, lineage_of
 from include.customer_360.operators.turn import Turn, turn
 from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook
+    from airflow.providers.openlineage.extractors.base import OperatorLineage
     from airflow.sdk import Context
 
     from include.customer_360.catalog import Mart
@@ -99,6 +101,7 @@ class PublishMartsOperator(WritesForAllOperator):
     def __init__(self, *, published: Sequence[Mart], **kwargs: Any) -> None:  # noqa: ANN401 - passed on to RunSchemaOperator
         super().__init__(outlets=[PUBLISHED], **kwargs)
         self.published = published
+        self.checks: Sequence[Check] = ()
         self.published_at = "{{ macros.datetime.utcnow().isoformat(sep=' ') }}"
         self.edition = load_settings().snowflake_edition
         self.sql = SNOWFLAKE_SQL if load_settings().warehouse == "snowflake" else "publish/duckdb.sql"
@@ -135,12 +138,18 @@ class PublishMartsOperator(WritesForAllOperator):
             )
             rows = dict(cursor.fetchall())
             warehouse_id = warehouse_id_of(cursor)
+            if is_told():
+                self.checks = checks_of(cursor, hook.placeholder, self.dag_run_id)
         self.log.info("Published %s as schema marts: %s", self.as_of_date, rows)
         event = context["outlet_events"][PUBLISHED]
         event.extra = {"as_of_date": self.as_of_date, "rows": rows, "warehouse_id": warehouse_id}
         event.add_partitions(self.as_of_date)
         call_heartbeat(self.log.info, self.log.warning)
         return rows
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:  # noqa: ANN401 - as in Airflow
+        """Return what OpenLineage is told of the publication, where it is configured."""
+        return lineage_of(self.published, self.checks)
 
     def complete(self, begun: Turn, cursor: Any, hook: DbApiHook) -> None:  # noqa: ANN401 - DB-API
         """Publish what a run that has died began to publish: of its marts some may be before the readers already.

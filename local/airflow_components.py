@@ -181,10 +181,12 @@ def fork_component(name: str, logs: Path) -> int:
     return os.fork() or run_component(name, logs / f"{name}.log", supervisor)
 
 
-def supervise(home: Path, template: Path, parent: int | None) -> int:
+def supervise(home: Path, template: Path, parent: int | None, as_a_service: bool) -> int:
     """Start the components and wait until one of them, the parent or a signal ends it; return the exit status.
 
     The scheduler waits for START_SCHEDULER: it would go on with whatever the API has not closed yet.
+
+    :param as_a_service: a component that a signal ended is started again; one that ended by itself ends all, as ever.
     """
     asked_to_end: list[int] = []
     asked_to_schedule: list[int] = []
@@ -222,7 +224,11 @@ def supervise(home: Path, template: Path, parent: int | None) -> int:
             time.sleep(0.1)
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid in running:
-                ended = running.pop(pid), os.waitstatus_to_exitcode(status)
+                name, code = running.pop(pid), os.waitstatus_to_exitcode(status)
+                if as_a_service and code < 0 and not asked_to_end:
+                    running[fork_component(name, logs)] = name
+                else:
+                    ended = name, code
     finally:
         end_all(home, running)
     if ended is None:
@@ -268,6 +274,7 @@ def main() -> NoReturn:
     parser.add_argument("--url", required=True)
     parser.add_argument("--warehouse", required=True)
     parser.add_argument("--parent", type=int)
+    parser.add_argument("--as-a-service", action="store_true")
     options = parser.parse_args()
     with (options.home / "running.json").open("a+") as running:
         take_lock(running)
@@ -276,7 +283,7 @@ def main() -> NoReturn:
         running.flush()
         status = 1
         try:
-            status = supervise(options.home, options.template, options.parent)
+            status = supervise(options.home, options.template, options.parent, options.as_a_service)
         except Exception:
             (options.home / "failure.txt").write_text(traceback.format_exc())
         finally:

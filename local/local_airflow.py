@@ -136,6 +136,8 @@ class LocalAirflow:
     :param port: of the API server and the UI; None takes a free one.
     :param detached: it outlives the process that started it, until `make down`.
     :param by_the_clock: scheduled runs start when they are due.
+    :param as_a_service: as where a service manager keeps it: a component that was killed is started again, and the
+        runs that an earlier start left under way go on.
     :param environment: more variables for its processes, which win over those decided here.
     :param say: is told what people should know of its start.
     """
@@ -146,6 +148,7 @@ class LocalAirflow:
         port: int | None = None,
         detached: bool = False,
         by_the_clock: bool = False,
+        as_a_service: bool = False,
         environment: Mapping[str, str] | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
@@ -154,6 +157,7 @@ class LocalAirflow:
         self.port = port
         self.detached = detached
         self.by_the_clock = by_the_clock
+        self.as_a_service = as_a_service
         self.extra_environment = dict(environment or {})
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
@@ -272,6 +276,8 @@ class LocalAirflow:
         command += ["--url", self.url, "--warehouse", self.warehouse]
         if not self.detached:
             command += ["--parent", str(os.getpid())]
+        if self.as_a_service:
+            command.append("--as-a-service")
         with (self.home / "logs" / "supervisor.log").open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -306,8 +312,9 @@ class LocalAirflow:
         self.wait_for("metadatabase")
         with self.client() as client:
             self.set_pools(client)
-            for cut_off in self.fail_cut_off_runs(client):
-                self.say(cut_off)
+            if not self.as_a_service:
+                for cut_off in self.fail_cut_off_runs(client):
+                    self.say(cut_off)
             self.wait_until_parsed(client)
         self.check()
         if self.process:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -67,6 +67,10 @@ REFUSED: Mapping[str, str] = {
 _HEADING = re.compile(r".*\b(Database|Runtime) Error( in .*)?")
 # What stands before the client's own text in the line: the name of a node, or of an exception.
 _NAMES = re.compile(r"([\w.]+: )*?(?=\d{6}\b|IO Error:)")
+
+
+class LostSight(AirflowException):
+    """Airflow lost sight of a task and started it again, though the task may not be: the same run does better anew."""
 
 
 def said_by_client(text: str) -> str:
@@ -130,6 +134,7 @@ def keep_reason(context: Context) -> None:
         reason = "; ".join(f"{name}: {said_by_client(message)}" for name, message in nodes.items())
         transient = all(is_transient(message) for message in nodes.values())
     else:
-        reason, transient = str(error) or type(error).__name__, comes_from_connection(error)
+        reason = str(error) or type(error).__name__
+        transient = isinstance(error, LostSight) or comes_from_connection(error)
     if reason:
         context["ti"].xcom_push(key=WHY, value={"reason": one_line(reason), "transient": transient})

@@ -110,7 +110,8 @@ class RunAgainOperator(TriggerDagRunOperator):
         for task_id, why in said.items():
             if why and not why["transient"]:
                 raise AirflowSkipException(f"Not tried again: {task_id} would fail again. {why['reason']}")
-        if ti.try_number > 1:
+        # Not by the number of tries: a scheduler that comes up takes tasks up again that another had begun.
+        if dag_run.clear_number:
             raise AirflowSkipException("Somebody cleared this run: trigger a new one for the date when it is needed.")
         if dag_run.run_type == "backfill":
             raise AirflowSkipException("A backfill is repeated by hand: `--reprocess-behavior failed`.")

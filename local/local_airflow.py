@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 import httpx
 
 from include.customer_360.settings import POOL, POOL_SLOTS, PROJECT_ROOT, Settings, SettingsError, load_settings
-from local.airflow_components import ADDRESS_IN_USE, HOME_MARKER, START_SCHEDULER, kill_all_of, last_lines
+from local.airflow_components import ADDRESS_IN_USE, HOME_MARKER, START_SCHEDULER, kill_all_of, last_lines, sqlite_uri
 from local.sample import make_sample, needs_sample
 from local.sources import WarehouseError
 
@@ -213,7 +213,7 @@ class LocalAirflow:
             },
             "api_auth": {"jwt_secret": keys["jwt"]},
             "database": {
-                "sql_alchemy_conn": f"sqlite:///{self.home}/airflow.db?timeout=60",
+                "sql_alchemy_conn": sqlite_uri(self.home / "airflow.db"),
                 # Done once, before they start, instead of by each component.
                 "check_migrations": False,
             },

@@ -184,15 +184,15 @@ class Deployment:
             time.sleep(0.5)
         raise TimeoutError(f"no campaign_exports run that {run_id} started has ended within {seconds:.0f} s")
 
-    def wait_for_backfills(self) -> None:
+    def wait_for_backfills(self, seconds: float = 120) -> None:
         """Airflow takes one backfill of a Dag at a time, and counts one as ended up to half a minute after its runs."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + seconds
         while True:
             backfills = self.client.get("backfills", params={"dag_id": DAG_ID}).raise_for_status().json()["backfills"]
             if all(backfill["completed_at"] for backfill in backfills):
                 return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not completed within 120 s: {backfills}")
+                raise TimeoutError(f"not completed within {seconds:.0f} s: {backfills}")
             time.sleep(1)
 
     def published(self) -> dict[str, list[tuple]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,12 @@ _DAMAGED = re.compile(
 _OTHER_VERSION = re.compile(
     r"storage version number|storage version greater than|database file with version number|newer version of DuckDB"
 )
+STORAGE_VERSION = 999
+"""The number that the DuckDB of requirements.txt writes into the header of a file."""
+
+# The first bytes of a file: a checksum, DUCK, the number of the storage version.
+_BEGINNING = struct.Struct("<8x4sQ")
+_HEADER_DAMAGED = re.compile(r"checksum .* in block at location 0\b")
 
 
 class DuckDBFileError(RuntimeError):
@@ -136,7 +143,24 @@ def why_not_opened(file: Path, message: str) -> str:
             "it with the version that wrote it, or a later one (requirements.txt has this project's), or restore a "
             f"backup of this version; {RESTORE}. DuckDB says: {message}"
         )
+    if _HEADER_DAMAGED.search(message) and (found := storage_version(file)) != STORAGE_VERSION:
+        return (
+            f"The warehouse {file} was written by another version of DuckDB than this one, or its header is damaged: "
+            f"it names storage version {found}, and DuckDB {duckdb.__version__} writes {STORAGE_VERSION}. Open it with "
+            "the version that wrote it, or a later one (requirements.txt has this project's). Where none opens it, "
+            f"keep it under another name, and put a backup in its place: {RESTORE}. DuckDB says: {message}"
+        )
     return f"The warehouse {file} cannot be opened: {message}{what_damage_asks_for(message, file)}"
+
+
+def storage_version(file: Path) -> int | None:
+    """Return the number of the storage version that the header of a DuckDB file names; None when it is no header."""
+    with file.open("rb") as opened:
+        beginning = opened.read(_BEGINNING.size)
+    if len(beginning) < _BEGINNING.size:
+        return None
+    magic, number = _BEGINNING.unpack(beginning)
+    return number if magic == b"DUCK" else None
 
 
 def says_damaged(message: str) -> bool:

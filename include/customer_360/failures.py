@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 WHY = "why"
 """The XCom of a task that failed or was skipped: `reason`, one line, and `transient`."""
+KILLED = (
+    "it was killed, or its worker was lost; if memory ran out, lower WAREHOUSE_MEMORY or give the worker more, else a "
+    "new run does"
+)
+"""The reason of a task that ended without a word: a process that is killed has none left."""
 LONGEST_REASON = 400
 """Characters of a reason."""
 LONGEST_NOTE = 1000

@@ -77,7 +77,10 @@ def test_when_the_build_is_killed_its_unbuilt_nodes_fail_and_a_new_run_of_the_da
 
     [second] = deployment.attempts(run_id)
     assert second == f"attempt_2__{run_id}"
-    assert deployment.note(run_id).splitlines()[-1] == f"Replaced by {second}."
+    outcome, *_, replaced = deployment.note(run_id).splitlines()
+    assert outcome.startswith(f"As of 2026-03-31: nothing published. {PRODUCER} failed: it was killed, or its worker")
+    assert "if memory ran out, lower WAREHOUSE_MEMORY or give the worker more" in outcome
+    assert replaced == f"Replaced by {second}."
     assert deployment.state(second) == "success", deployment.failures(second)
     assert f"Attempt 2 of 3, in place of {run_id}" in deployment.note(second)
     form = deployment.client.get(f"dags/customer_360_refresh/dagRuns/{second}").raise_for_status().json()["conf"]

@@ -10,7 +10,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
-from include.customer_360.failures import WHY
+from include.customer_360.failures import KILLED, WHY
 from include.customer_360.operators.again import RunAgainOperator, attempt_of
 from include.customer_360.settings import PROJECT_ROOT
 
@@ -107,7 +107,7 @@ def test_a_transient_failure_starts_a_run_of_the_same_date_with_the_same_form(
         "full_refresh": True,
         "test_everything": True,
     }
-    said = why["reason"] if why else "its process was killed, or its worker was lost"
+    said = why["reason"] if why else KILLED
     assert asked.note == (
         f"Attempt 2 of 3, in place of scheduled__2026-03-31, which failed: dbt_build.dbt_producer_watcher: {said}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import time
@@ -25,9 +26,11 @@ from jinja2 import Template
 from include.customer_360 import duckdb_file
 from include.customer_360.connection import WarehouseFileUnusable
 from include.customer_360.duckdb_file import (
+    STORAGE_VERSION,
     DuckDBFileInUse,
     DuckDBFileMissing,
     open_when_free,
+    storage_version,
     why_not_opened,
 )
 from include.customer_360.operators.base import WarehouseOperator
@@ -248,6 +251,25 @@ def test_a_file_of_another_duckdb_names_both_ways_out(message: str) -> None:
     )
     assert "docs/backup.md" in why
     assert message in why
+
+
+@pytest.mark.parametrize("task", [Writer, Reader, "dbt"], ids=["writer", "reader", "dbt"])
+@pytest.mark.parametrize("version", [1, 4711])
+def test_a_header_of_another_version_is_named_with_both_versions_and_the_file_stays(
+    version: int,
+    task: Any,  # noqa: ANN401
+    file: Path,
+    producer: Any,  # noqa: ANN401
+) -> None:
+    assert storage_version(file) == STORAGE_VERSION
+    altered = bytearray(file.read_bytes())
+    struct.pack_into("<Q", altered, 12, version)
+    file.write_bytes(altered)
+    use = (lambda: start_build(producer)) if task == "dbt" else (lambda: read_by(task))
+    with pytest.raises(WarehouseFileUnusable, match=r"written by another version.*docs/backup\.md") as raised:
+        use()
+    assert f"it names storage version {version}, and DuckDB {duckdb.__version__} writes 999." in str(raised.value)
+    assert file.read_bytes() == altered
 
 
 # dbt's own tries

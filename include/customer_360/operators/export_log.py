@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.customer_360.failures import WHY
+from include.customer_360.failures import KILLED, WHY
 from include.customer_360.operators.approval import ApproveAudienceOperator
 from include.customer_360.operators.audiences import STATUSES, AudienceOperator
 
@@ -148,6 +148,6 @@ class LogExportsOperator(AudienceOperator):
                 values |= {
                     "state": "failed",
                     "exported": 0,
-                    "reason": why.get("reason", "it was killed, or its worker was lost"),
+                    "reason": why.get("reason", KILLED),
                 }
             yield tuple(values.get(column) for column in COLUMNS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Files that share what is made once: an Airflow; an emulator, whose statements are looked at in the files' order.
-SHARED_AIRFLOW = ("test_refresh.py", "test_side_by_side.py", "test_watchers.py")
+SHARED_AIRFLOW = ("test_refresh.py", "test_side_by_side.py", "test_watchers.py", "test_chaos.py")
 WITHOUT_THE_EMULATOR = (
     "test_setup.py",
     "test_random_loads.py",

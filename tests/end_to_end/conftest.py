@@ -12,6 +12,7 @@ import pytest
 from include.customer_360.settings import Settings
 from local.sample import write_sample
 from tests.deployment import Deployment, deployed
+from tests.end_to_end.chaos import QUICK_TO_NOTICE, quick_to_retry
 from tests.groups import group_of
 
 CUSTOMERS = 300
@@ -33,7 +34,8 @@ def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     write_sample(settings.warehouse_file, customers=CUSTOMERS, months=9, seed=42, as_of_date=LAST_DAY)
     with ExitStack() as running:
         request.session.stash[RUNNING] = running
-        yield running.enter_context(deployed(settings))
+        environment = {**QUICK_TO_NOTICE, **quick_to_retry(folder)}
+        yield running.enter_context(deployed(settings, environment, as_a_service=True))
 
 
 @pytest.fixture(scope="session")

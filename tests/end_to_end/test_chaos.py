@@ -65,9 +65,7 @@ PLANTED = {
         "history has a part of a date: marts.customer_360_history of 2026-03-31",
     ),
     "a transaction that is nowhere": (
-        sql(
-            "delete from core.fct_transactions where transaction_id = (select max(transaction_id) from core.fct_transactions)"
-        ),
+        sql("delete from core.fct_transactions where transaction_id like '%777'"),
         "rows are lost: ",
     ),
     "a publication without checks": (

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from include.customer_360.catalog import load_catalog
 from include.customer_360.settings import PROJECT_ROOT
+from tests.end_to_end.backfills import audiences_of, unlike_pandas
 
 if TYPE_CHECKING:
     from tests.deployment import Deployment
@@ -216,6 +217,8 @@ def test_a_backfill_writes_history_and_leaves_newer_marts_and_customers_alone(
         assert "The published marts are of 2026-03-30" in deployment.note(run["dag_run_id"])
     dates = deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_history order by 1")
     assert dates == [("2026-03-01",), ("2026-03-02",), ("2026-03-30",)]
+    assert unlike_pandas(deployment, [date for (date,) in dates]) == []
+    assert audiences_of(deployment) == {"2026-03-30"}
     now = deployment.published()
     del now["customer_360_history"]
     assert now == marts

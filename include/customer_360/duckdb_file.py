@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import struct
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ _OTHER_VERSION = re.compile(
 STORAGE_VERSION = 999
 """The number that the DuckDB of requirements.txt writes into the header of a file."""
 
+# What follows the file's name in that of a folder to spill into: DuckDB's own, and a reader's.
+_SPILL = re.compile(r"(\.reader_\d+)?\.tmp")
 # The first bytes of a file: a checksum, DUCK, the number of the storage version.
 _BEGINNING = struct.Struct("<8x4sQ")
 _HEADER_DAMAGED = re.compile(r"checksum .* in block at location 0\b")
@@ -161,6 +164,21 @@ def storage_version(file: Path) -> int | None:
         return None
     magic, number = _BEGINNING.unpack(beginning)
     return number if magic == b"DUCK" else None
+
+
+def remove_spills(file: Path, say: Callable[[str], None]) -> None:
+    """Remove what programs that were killed had spilled beside the file: rows of it, which nobody else takes away.
+
+    Only for who has the file open to write, and has done nothing yet: nobody else can have it open.
+    """
+    for folder in file.parent.iterdir():
+        if not _SPILL.fullmatch(folder.name.removeprefix(file.name)) or not folder.name.startswith(file.name):
+            continue
+        try:
+            shutil.rmtree(folder)
+            say(f"Removed {folder}, which a killed program had left.")
+        except OSError as refused:
+            say(f"{folder}, which a killed program had left, cannot be removed ({refused}): it holds rows. Remove it.")
 
 
 def says_damaged(message: str) -> bool:

@@ -272,6 +272,35 @@ def test_a_header_of_another_version_is_named_with_both_versions_and_the_file_st
     assert file.read_bytes() == altered
 
 
+# What a killed program had spilled
+
+
+def spilled(file: Path, name: str) -> Path:
+    """Make what a killed program leaves beside the file: rows that did not fit into memory."""
+    folder = file.with_name(f"{file.name}{name}")
+    folder.mkdir()
+    (folder / "duckdb_temp_1_0_storage_DEFAULT-0.tmp").write_bytes(b"ada.byron@example.com")
+    return folder
+
+
+@pytest.mark.parametrize("task", [Writer, "dbt"], ids=["writer", "dbt"])
+def test_who_has_the_file_alone_removes_what_killed_programs_had_spilled(
+    task: Any,  # noqa: ANN401
+    file: Path,
+    producer: Any,  # noqa: ANN401
+) -> None:
+    left = [spilled(file, ".tmp"), spilled(file, ".reader_4711.tmp")]
+    others = [spilled(file, ".backup"), spilled(file, ".reader_x")]
+    start_build(producer) if task == "dbt" else read_by(task)
+    assert [folder.exists() for folder in (*left, *others)] == [False, False, True, True]
+
+
+def test_who_reads_leaves_what_another_reader_has_spilled(file: Path) -> None:
+    theirs = spilled(file, ".reader_4711.tmp")
+    assert read_by(Reader) == [(1,)]
+    assert theirs.exists()
+
+
 # dbt's own tries
 
 

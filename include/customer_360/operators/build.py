@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.duckdb.hooks.duckdb import DuckDBHook
@@ -11,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from cosmos.operators._watcher.base import _log_dbt_msg, store_compiled_sql_for_model
 
 from include.customer_360.connection import CONN_ID, dbt_environment, waiting_for_the_file, warehouse_connection
+from include.customer_360.duckdb_file import remove_spills
 from include.customer_360.failures import LostSight
 from include.customer_360.settings import load_settings
 
@@ -86,7 +88,8 @@ def wait_for_the_file_of(producer: DbtProducerWatcherOperator) -> None:
         hook = DuckDBHook(
             duckdb_conn_id=CONN_ID, database=str(settings.warehouse_file), memory_limit=settings.warehouse_memory
         )
-        waiting_for_the_file(hook, producer.log.warning).close()
+        with closing(waiting_for_the_file(hook, producer.log.warning)):
+            remove_spills(settings.warehouse_file, producer.log.info)
 
 
 def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:

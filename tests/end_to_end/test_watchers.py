@@ -33,10 +33,10 @@ def watchers(deployment: Deployment, run_id: str) -> dict[str, str]:
     }
 
 
-def wait_for_first_node(deployment: Deployment, run_id: str) -> None:
-    """Wait until one node of the run's dbt build is built."""
+def wait_for_first_model(deployment: Deployment, run_id: str) -> None:
+    """Wait until stg_customers, the first model of the run's dbt build, is built."""
     deadline = time.monotonic() + 120
-    while "success" not in watchers(deployment, run_id).values():
+    while watchers(deployment, run_id).get("stg_customers") != "success":
         assert time.monotonic() < deadline, deployment.tasks(run_id)
         time.sleep(0.1)
 
@@ -64,7 +64,7 @@ def test_when_the_build_is_killed_its_unbuilt_nodes_fail_and_a_new_run_of_the_da
     deployment: Deployment, green: str
 ) -> None:
     run_id = deployment.start(as_of_date="2026-03-31", accept_drift=True)
-    wait_for_first_node(deployment, run_id)
+    wait_for_first_model(deployment, run_id)
     os.kill(producer_of(deployment, run_id)["pid"], signal.SIGKILL)
     assert deployment.state(run_id) == "failed"
     assert deployment.tasks(run_id)[PRODUCER] == "failed"
@@ -170,7 +170,7 @@ def test_watchers_outlive_their_triggerer(quick_to_replace: Deployment) -> None:
         at_the_end.callback(second.wait)
         at_the_end.callback(second.kill)
         run_id = deployment.start(as_of_date=LAST_DAY.isoformat())
-        wait_for_first_node(deployment, run_id)
+        wait_for_first_model(deployment, run_id)
         for process in [psutil.Process(second.pid), *psutil.Process(second.pid).children(recursive=True)]:
             process.kill()
     waiting = [name for name, state in watchers(deployment, run_id).items() if state == "deferred"]

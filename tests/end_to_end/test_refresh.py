@@ -231,10 +231,7 @@ def test_a_backfill_of_dates_that_were_run_restates_them_and_keeps_what_that_cha
         f"where customer_id = '{customer_id}' and status = 'approved' and transaction_date < '2025-10-01')"
     )
     create_by_command(deployment, ["2026-03-30"], "--reprocess-behavior", "completed")
-    runs = deployment.client.get("dags/customer_360_refresh/dagRuns", params={"run_type": "backfill"}).json()[
-        "dag_runs"
-    ]
-    (run_id,) = [run["dag_run_id"] for run in runs if run["partition_key"] == "2026-03-30"]
+    run_id = runs_of(deployment, ["2026-03-30"])["2026-03-30"]["dag_run_id"]
     assert deployment.state(run_id) == "success", deployment.tasks(run_id)
     restated = deployment.query(
         "select cast(as_of_date as varchar), customer_id, before, after, dag_run_id from ops.restatements "

@@ -149,7 +149,7 @@ def draw(number: int, seed: int) -> Kill:
     return Kill(victim, lot.random(), lot.choice(tasks) if tasks else "")
 
 
-# --- what is left -------------------------------------------------------------------------------------------------
+# What is left
 
 
 def tables_of(connection: duckdb.DuckDBPyConnection) -> Content:
@@ -313,7 +313,7 @@ def left_over(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list
     return [f"left over: {each}" for each in found]
 
 
-# --- a night ------------------------------------------------------------------------------------------------------
+# A night
 
 
 def watch(deployment: Deployment, since: datetime.datetime) -> Iterator[dict[str, tuple[int, str]]]:

@@ -18,7 +18,7 @@ DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
 .PHONY: help refresh up down airflow load backup restore new-metric new-campaign suppress erase snowflake-setup snowflake-doctor \
-	load-history test test-fast test-snowflake lint rooms bench clean
+	load-history test test-fast test-snowflake lint rooms chaos bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -88,6 +88,9 @@ lint: $(READY) $(MANIFEST) ## Check style of Python and SQL, types, the directio
 
 rooms: $(READY) ## Draw the rooms and their imports anew: docs/images/rooms.svg
 	@$(PY) -m docs.draw_rooms
+
+chaos: $(READY) $(MANIFEST) ## Kill a part of N nights, each at a random moment, and look at what is left: make chaos N=50 (SEED=1)
+	@exec $(PY) -m tests.end_to_end.chaos --nights $(or $(N),50) --seed $(or $(SEED),1)
 
 bench: $(READY) $(MANIFEST) ## Measure, at full size, what benchmarks/README.md reports
 	@exec $(PY) -m benchmarks.run

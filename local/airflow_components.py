@@ -31,6 +31,7 @@ import psutil
 
 # In the environment of everything started here, with the home as its value: how left-overs are told from others.
 HOME_MARKER = "CUSTOMER_360_AIRFLOW_HOME"
+DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 ADDRESS_IN_USE = 75
 SECONDS_TO_END = 2.0
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -104,14 +105,15 @@ def kill_all_of(home: Path) -> None:
         time.sleep(0.05)
 
 
-def migrate(database: Path) -> None:
+def migrate(database: str) -> None:
     """Create this metadata database, or bring it to Airflow's version.
 
+    :param database: its URI, as SQLAlchemy takes it.
     :raises RuntimeError: with the last of what Airflow printed, when it cannot.
     """
     done = subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"],
-        env=os.environ | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}?timeout=60"},
+        env=os.environ | {DATABASE: database},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -122,17 +124,26 @@ def migrate(database: Path) -> None:
         raise RuntimeError(f"airflow db migrate failed on {database}, status {done.returncode}:\n{done.stdout[-3000:]}")
 
 
+def sqlite_uri(file: Path) -> str:
+    """Return the URI of a metadata database that is a file."""
+    return f"sqlite:///{file}?timeout=60"
+
+
 def prepare_database(home: Path, template: Path) -> None:
     """Give a new home a copy of an empty metadata database, and bring an older home's to Airflow's version.
 
-    Creating a database takes seconds, copying one nothing.
+    Creating a database takes seconds, copying one nothing. A database on a server is created there, or upgraded.
 
     :param template: the empty database; its name holds Airflow's version. Made here when it is not there.
     :raises RuntimeError: when a database cannot be made or upgraded.
     """
+    elsewhere = os.environ.get(DATABASE, "")
+    if elsewhere and not elsewhere.startswith("sqlite:"):
+        migrate(elsewhere)
+        return
     if not template.is_file():
         part = template.with_suffix(f".{os.getpid()}")
-        migrate(part)
+        migrate(sqlite_uri(part))
         part.rename(template)
     database = home / "airflow.db"
     migrated = home / f"{template.stem}.migrated"
@@ -141,7 +152,7 @@ def prepare_database(home: Path, template: Path) -> None:
         shutil.copyfile(template, part)
         part.rename(database)
     elif not migrated.exists():
-        migrate(database)
+        migrate(sqlite_uri(database))
     migrated.touch()
 
 
@@ -181,10 +192,12 @@ def fork_component(name: str, logs: Path) -> int:
     return os.fork() or run_component(name, logs / f"{name}.log", supervisor)
 
 
-def supervise(home: Path, template: Path, parent: int | None) -> int:
+def supervise(home: Path, template: Path, parent: int | None, as_a_service: bool) -> int:
     """Start the components and wait until one of them, the parent or a signal ends it; return the exit status.
 
     The scheduler waits for START_SCHEDULER: it would go on with whatever the API has not closed yet.
+
+    :param as_a_service: a component that a signal ended is started again; one that ended by itself ends all, as ever.
     """
     asked_to_end: list[int] = []
     asked_to_schedule: list[int] = []
@@ -222,7 +235,11 @@ def supervise(home: Path, template: Path, parent: int | None) -> int:
             time.sleep(0.1)
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid in running:
-                ended = running.pop(pid), os.waitstatus_to_exitcode(status)
+                name, code = running.pop(pid), os.waitstatus_to_exitcode(status)
+                if as_a_service and code < 0 and not asked_to_end:
+                    running[fork_component(name, logs)] = name
+                else:
+                    ended = name, code
     finally:
         end_all(home, running)
     if ended is None:
@@ -268,6 +285,7 @@ def main() -> NoReturn:
     parser.add_argument("--url", required=True)
     parser.add_argument("--warehouse", required=True)
     parser.add_argument("--parent", type=int)
+    parser.add_argument("--as-a-service", action="store_true")
     options = parser.parse_args()
     with (options.home / "running.json").open("a+") as running:
         take_lock(running)
@@ -276,7 +294,7 @@ def main() -> NoReturn:
         running.flush()
         status = 1
         try:
-            status = supervise(options.home, options.template, options.parent)
+            status = supervise(options.home, options.template, options.parent, options.as_a_service)
         except Exception:
             (options.home / "failure.txt").write_text(traceback.format_exc())
         finally:

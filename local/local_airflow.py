@@ -37,7 +37,7 @@ from include.customer_360.settings import (
     SettingsError,
     load_settings,
 )
-from local.airflow_components import ADDRESS_IN_USE, HOME_MARKER, START_SCHEDULER, kill_all_of, last_lines
+from local.airflow_components import ADDRESS_IN_USE, HOME_MARKER, START_SCHEDULER, kill_all_of, last_lines, sqlite_uri
 from local.sample import make_sample, needs_sample
 from local.sources import WarehouseError
 
@@ -145,6 +145,8 @@ class LocalAirflow:
     :param port: of the API server and the UI; None takes a free one.
     :param detached: it outlives the process that started it, until `make down`.
     :param by_the_clock: scheduled runs start when they are due.
+    :param as_a_service: as where a service manager keeps it: a component that was killed is started again, and the
+        runs that an earlier start left under way go on.
     :param environment: more variables for its processes, which win over those decided here.
     :param say: is told what people should know of its start.
     """
@@ -155,6 +157,7 @@ class LocalAirflow:
         port: int | None = None,
         detached: bool = False,
         by_the_clock: bool = False,
+        as_a_service: bool = False,
         environment: Mapping[str, str] | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
@@ -163,6 +166,7 @@ class LocalAirflow:
         self.port = port
         self.detached = detached
         self.by_the_clock = by_the_clock
+        self.as_a_service = as_a_service
         self.extra_environment = dict(environment or {})
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
@@ -218,7 +222,7 @@ class LocalAirflow:
             },
             "api_auth": {"jwt_secret": keys["jwt"]},
             "database": {
-                "sql_alchemy_conn": f"sqlite:///{self.home}/airflow.db?timeout=60",
+                "sql_alchemy_conn": sqlite_uri(self.home / "airflow.db"),
                 # Done once, before they start, instead of by each component.
                 "check_migrations": False,
             },
@@ -281,6 +285,8 @@ class LocalAirflow:
         command += ["--url", self.url, "--warehouse", self.warehouse]
         if not self.detached:
             command += ["--parent", str(os.getpid())]
+        if self.as_a_service:
+            command.append("--as-a-service")
         with (self.home / "logs" / "supervisor.log").open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -315,8 +321,9 @@ class LocalAirflow:
         self.wait_for("metadatabase")
         with self.client() as client:
             self.set_pools(client)
-            for cut_off in self.fail_cut_off_runs(client):
-                self.say(cut_off)
+            if not self.as_a_service:
+                for cut_off in self.fail_cut_off_runs(client):
+                    self.say(cut_off)
             if not self.tells_somebody(client):
                 self.say(NOBODY_IS_TOLD)
             self.wait_until_parsed(client)

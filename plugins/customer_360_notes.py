@@ -11,7 +11,7 @@ from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
 from include.customer_360.as_of_date import decide_as_of_date
-from include.customer_360.failures import LONGEST_NOTE, WHY, one_line
+from include.customer_360.failures import KILLED, LONGEST_NOTE, WHY, one_line
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -40,7 +40,7 @@ def note_of(
     # The reason first: of a long note the UI shows the beginning.
     lines = [f"As of {as_of_date}: {outcome}."]
     if failed:
-        reason = xcoms.get((failed[0], WHY), {}).get("reason", "it was killed, or its worker was lost")
+        reason = xcoms.get((failed[0], WHY), {}).get("reason", KILLED)
         others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         lines[0] += f" {failed[0]} failed{others}: {reason}"
     elif msg not in ("success", "task_failure"):

@@ -17,10 +17,11 @@ import duckdb
 import httpx
 
 from include.customer_360.settings import PROJECT_ROOT, Settings
-from local.local_airflow import LocalAirflow
+from local.local_airflow import LocalAirflow, running_state
 
 SECONDS_PER_RUN = 600
 DAG_ID = "customer_360_refresh"
+PRODUCER = "dbt_build.dbt_producer_watcher"
 
 
 @dataclass
@@ -33,32 +34,70 @@ class Deployment:
 
     def query(self, sql: str) -> list[tuple]:
         """Run SQL on the warehouse file, as soon as no task has it open; beside tasks that read where it reads only."""
-        reads_only = sql.split()[0].lower() in ("select", "from", "with", "describe")
+        with self._opened(sql.split()[0].lower() in ("select", "from", "with", "describe")) as connection:
+            return connection.execute(sql).fetchall()
+
+    def reading(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection that reads the warehouse file, opened as soon as no task writes; it sees one state."""
+        return self._opened(read_only=True)
+
+    def _opened(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + 60
         while True:
             try:
-                with duckdb.connect(str(self.settings.warehouse_file), read_only=reads_only) as connection:
-                    return connection.execute(sql).fetchall()
+                return duckdb.connect(str(self.settings.warehouse_file), read_only=read_only)
             except duckdb.IOException:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+
+    def wait_until_back(self) -> None:
+        """Wait until the API answers, after it was killed."""
+        self.airflow.wait_for("metadatabase")
+
+    def start_again(self) -> None:
+        """Start Airflow where all of it was killed, at the same address."""
+        assert self.airflow.process
+        self.airflow.process.wait()
+        while running_state(self.airflow.home):
+            time.sleep(0.1)
+        self.airflow.port = int(self.airflow.url.rsplit(":", 1)[1])
+        self.airflow.start()
+        self.airflow.wait_until_healthy()
+
+    def keep(self, folder: Path) -> None:
+        """Copy the warehouse file and the audiences to a folder, as they are when no task has the file."""
+        self.query("checkpoint")
+        folder.mkdir(exist_ok=True)
+        shutil.copy(self.settings.warehouse_file, folder / "warehouse.duckdb")
+        shutil.copytree(self.settings.export_root, folder / "exports")
+
+    def put_back(self, folder: Path) -> None:
+        """Put warehouse and audiences back as `keep` left them in a folder, whatever was done since; no run goes on."""
+        self.airflow.fail_cut_off_runs(self.client)
+        # Once this has the file, no task has it.
+        self.query("checkpoint")
+        warehouse_file = self.settings.warehouse_file
+        assert not warehouse_file.with_name(f"{warehouse_file.name}.wal").exists()
+        shutil.copy(folder / "warehouse.duckdb", warehouse_file)
+        shutil.rmtree(self.settings.export_root, ignore_errors=True)
+        shutil.copytree(folder / "exports", self.settings.export_root)
 
     def start(self, dag_id: str = DAG_ID, **conf: object) -> str:
         """Trigger a Dag with this form, and return the run's id."""
         answer = self.client.post(f"dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
         return answer.raise_for_status().json()["dag_run_id"]
 
-    def state(self, run_id: str, dag_id: str = DAG_ID) -> str:
+    def state(self, run_id: str, dag_id: str = DAG_ID, seconds: float = SECONDS_PER_RUN) -> str:
         """Wait until the run has ended, and return its state."""
-        deadline = time.monotonic() + SECONDS_PER_RUN
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.airflow.check()
             state = self.client.get(f"dags/{dag_id}/dagRuns/{run_id}").raise_for_status().json()["state"]
             if state in ("success", "failed"):
                 return state
             time.sleep(0.5)
-        raise TimeoutError(f"{dag_id} {run_id} did not end within {SECONDS_PER_RUN} s")
+        raise TimeoutError(f"{dag_id} {run_id} did not end within {seconds:.0f} s: {self.tasks(run_id, dag_id)}")
 
     def run(self, **conf: object) -> tuple[str, str]:
         """Trigger a run, wait for it, and return its id and state."""
@@ -93,8 +132,10 @@ class Deployment:
         return {task["task_id"]: task["state"] for task in answer.raise_for_status().json()["task_instances"]}
 
     def failures(self, run_id: str) -> str:
-        """Return what the failed tasks of a run logged last."""
+        """Return what the failed tasks of a run logged last; of a failed build's nodes nothing, it says it all."""
         failed = [task_id for task_id, state in self.tasks(run_id).items() if state in ("failed", "up_for_retry")]
+        if PRODUCER in failed:
+            failed = [task_id for task_id in failed if task_id == PRODUCER or not task_id.startswith("dbt_build.")]
         return "\n".join(f"{task_id}:\n{self.log(run_id, task_id)[-3000:]}" for task_id in failed)
 
     def log(self, run_id: str, task_id: str, attempt: int = 1) -> str:
@@ -128,9 +169,9 @@ class Deployment:
         answer = self.client.get("assets/events", params={"source_run_id": run_id})
         return answer.raise_for_status().json()["asset_events"]
 
-    def wait_for_export_of(self, run_id: str) -> dict[str, Any]:
+    def wait_for_export_of(self, run_id: str, seconds: float = SECONDS_PER_RUN) -> dict[str, Any]:
         """Wait until the run of campaign_exports that this run started has ended, and return it."""
-        deadline = time.monotonic() + SECONDS_PER_RUN
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             newest = {"order_by": "-run_after", "limit": 100, "state": ["success", "failed"]}
             answer = self.client.get("dags/campaign_exports/dagRuns", params=newest)
@@ -141,17 +182,17 @@ class Deployment:
                     return run
             self.airflow.check()
             time.sleep(0.5)
-        raise TimeoutError(f"no campaign_exports run that {run_id} started has ended within {SECONDS_PER_RUN} s")
+        raise TimeoutError(f"no campaign_exports run that {run_id} started has ended within {seconds:.0f} s")
 
-    def wait_for_backfills(self) -> None:
+    def wait_for_backfills(self, seconds: float = 120) -> None:
         """Airflow takes one backfill of a Dag at a time, and counts one as ended up to half a minute after its runs."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + seconds
         while True:
             backfills = self.client.get("backfills", params={"dag_id": DAG_ID}).raise_for_status().json()["backfills"]
             if all(backfill["completed_at"] for backfill in backfills):
                 return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not completed within 120 s: {backfills}")
+                raise TimeoutError(f"not completed within {seconds:.0f} s: {backfills}")
             time.sleep(1)
 
     def published(self) -> dict[str, list[tuple]]:
@@ -189,15 +230,22 @@ def deployed(
     environment: Mapping[str, str] | None = None,
     kind: type[Deployment] = Deployment,
     by_the_clock: bool = False,
+    as_a_service: bool = False,
 ) -> Iterator[Deployment]:
     """Start Airflow on this warehouse, with the Dags parsed; its state is removed at the end.
 
     :param environment: more variables for its processes.
     :param by_the_clock: scheduled runs start when they are due.
+    :param as_a_service: components that are killed are started again.
     """
     # Small runs wait for the scheduler more than for their work, and no blip here takes minutes.
     eager = {"AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25", "RUN_AGAIN_AFTER_MINUTES": "0"}
-    airflow = LocalAirflow(settings, by_the_clock=by_the_clock, environment={**eager, **(environment or {})})
+    airflow = LocalAirflow(
+        settings,
+        by_the_clock=by_the_clock,
+        as_a_service=as_a_service,
+        environment={**eager, **(environment or {})},
+    )
     try:
         with airflow:
             airflow.wait_until_healthy()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import resource
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -19,3 +20,14 @@ def run_on_a_small_disk(
     return subprocess.run(
         command, cwd=cwd, env=environment, preexec_fn=limit, capture_output=True, text=True, check=False
     )
+
+
+@contextmanager
+def no_larger_file(largest_file: int) -> Iterator[None]:
+    """Have this process write no file beyond `largest_file` bytes, until the end of the body."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

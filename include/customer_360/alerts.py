@@ -24,7 +24,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from asgiref.sync import sync_to_async
 
 from include.customer_360.as_of_date import decide_as_of_date
-from include.customer_360.failures import EXAMPLES_BY_CHECK, WHY, one_line
+from include.customer_360.failures import EXAMPLES_BY_CHECK, KILLED, WHY, one_line
 from include.customer_360.runbook import DEADLINE, place_of, what_to_do
 from include.customer_360.settings import ALERT_CONNECTIONS, load_settings
 
@@ -37,7 +37,6 @@ OPEN = "customer_360_alerts"
 """How the Variables begin of what was told of and is not over: `customer_360_alerts.<dag_id>.<as_of_date>`."""
 PUBLISHED = "customer_360_published"
 """The Variable with the latest date that was published, YYYY-MM-DD."""
-KILLED = "it was killed, or its worker was lost: out of memory, or a machine that went away; its log ends abruptly"
 MOST_FAILURES = 10
 MOST_EXAMPLES = 5
 TRIES = 2

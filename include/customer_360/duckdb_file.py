@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +29,14 @@ _DAMAGED = re.compile(
 _OTHER_VERSION = re.compile(
     r"storage version number|storage version greater than|database file with version number|newer version of DuckDB"
 )
+STORAGE_VERSION = 999
+"""The number that the DuckDB of requirements.txt writes into the header of a file."""
+
+# What follows the file's name in that of a folder to spill into: DuckDB's own, and a reader's.
+_SPILL = re.compile(r"(\.reader_\d+)?\.tmp")
+# The first bytes of a file: a checksum, DUCK, the number of the storage version.
+_BEGINNING = struct.Struct("<8x4sQ")
+_HEADER_DAMAGED = re.compile(r"checksum .* in block at location 0\b")
 
 
 class DuckDBFileError(RuntimeError):
@@ -136,7 +146,39 @@ def why_not_opened(file: Path, message: str) -> str:
             "it with the version that wrote it, or a later one (requirements.txt has this project's), or restore a "
             f"backup of this version; {RESTORE}. DuckDB says: {message}"
         )
+    if _HEADER_DAMAGED.search(message) and (found := storage_version(file)) != STORAGE_VERSION:
+        return (
+            f"The warehouse {file} was written by another version of DuckDB than this one, or its header is damaged: "
+            f"it names storage version {found}, and DuckDB {duckdb.__version__} writes {STORAGE_VERSION}. Open it with "
+            "the version that wrote it, or a later one (requirements.txt has this project's). Where none opens it, "
+            f"keep it under another name, and put a backup in its place: {RESTORE}. DuckDB says: {message}"
+        )
     return f"The warehouse {file} cannot be opened: {message}{what_damage_asks_for(message, file)}"
+
+
+def storage_version(file: Path) -> int | None:
+    """Return the number of the storage version that the header of a DuckDB file names; None when it is no header."""
+    with file.open("rb") as opened:
+        beginning = opened.read(_BEGINNING.size)
+    if len(beginning) < _BEGINNING.size:
+        return None
+    magic, number = _BEGINNING.unpack(beginning)
+    return number if magic == b"DUCK" else None
+
+
+def remove_spills(file: Path, say: Callable[[str], None]) -> None:
+    """Remove what programs that were killed had spilled beside the file: rows of it, which nobody else takes away.
+
+    Only for who has the file open to write, and has done nothing yet: nobody else can have it open.
+    """
+    for folder in file.parent.iterdir():
+        if not _SPILL.fullmatch(folder.name.removeprefix(file.name)) or not folder.name.startswith(file.name):
+            continue
+        try:
+            shutil.rmtree(folder)
+            say(f"Removed {folder}, which a killed program had left.")
+        except OSError as refused:
+            say(f"{folder}, which a killed program had left, cannot be removed ({refused}): it holds rows. Remove it.")
 
 
 def says_damaged(message: str) -> bool:

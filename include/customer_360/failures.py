@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.customer_360.runbook import place_of, what_to_do
 
@@ -27,6 +27,11 @@ A check is its `mart`, `check` (the name), `observed`, `expected` and `examples`
 """
 EXAMPLES_BY_CHECK = "failing_rows"
 """The XCom of keys of rows that failed data tests, some of them by the test's name: of who keeps them."""
+KILLED = (
+    "it was killed, or its worker was lost; if memory ran out, lower WAREHOUSE_MEMORY or give the worker more, else a "
+    "new run does"
+)
+"""The reason of a task that ended without a word: a process that is killed has none left."""
 LONGEST_REASON = 400
 """Characters of a reason."""
 LONGEST_NOTE = 1000
@@ -77,6 +82,10 @@ REFUSED: Mapping[str, str] = {
 _HEADING = re.compile(r".*\b(Database|Runtime) Error( in .*)?")
 # What stands before the client's own text in the line: the name of a node, or of an exception.
 _NAMES = re.compile(r"([\w.]+: )*?(?=\d{6}\b|IO Error:)")
+
+
+class LostSight(AirflowException):
+    """Airflow lost sight of a task and started it again, though the task may not be: the same run does better anew."""
 
 
 def said_by_client(text: str) -> str:
@@ -141,7 +150,8 @@ def keep_reason(context: Context) -> None:
         reason = "; ".join(f"{name}: {said_by_client(message)}" for name, message in nodes.items())
         transient = all(is_transient(message) for message in nodes.values())
     else:
-        reason, transient = str(error) or type(error).__name__, comes_from_connection(error)
+        reason = str(error) or type(error).__name__
+        transient = isinstance(error, LostSight) or comes_from_connection(error)
     ti = context["ti"]
     if reason:
         why = {"reason": one_line(reason), "transient": transient}

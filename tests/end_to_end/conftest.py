@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from local.sample import write_sample
 from tests.alert_servers import AlertServers, alert_servers
 from tests.deployment import Deployment, deployed
 from tests.documented_run import DocumentedRun, run_documented
+from tests.end_to_end.chaos import QUICK_TO_NOTICE, quick_to_retry
 from tests.groups import group_of
 
 CUSTOMERS = 300
@@ -45,7 +45,12 @@ def deployment(
     write_sample(settings.warehouse_file, customers=CUSTOMERS, months=9, seed=42, as_of_date=LAST_DAY)
     with ExitStack() as running:
         request.session.stash[RUNNING] = running
-        yield running.enter_context(deployed(settings, people.connections("alerts_http", "alerts_smtp")))
+        environment = {
+            **QUICK_TO_NOTICE,
+            **quick_to_retry(folder),
+            **people.connections("alerts_http", "alerts_smtp"),
+        }
+        yield running.enter_context(deployed(settings, environment, as_a_service=True))
 
 
 @pytest.fixture(scope="session")
@@ -54,10 +59,8 @@ def first_run(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) 
     run_id, state = deployment.run(as_of_date="2026-03-30")
     assert state == "success", deployment.tasks(run_id)
     deployment.wait_for_export_of(run_id)
-    deployment.query("checkpoint")
     left = tmp_path_factory.mktemp("green")
-    shutil.copy(deployment.settings.warehouse_file, left / "warehouse.duckdb")
-    shutil.copytree(deployment.settings.export_root, left / "exports")
+    deployment.keep(left)
     return run_id, left
 
 
@@ -65,14 +68,7 @@ def first_run(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) 
 def green(deployment: Deployment, first_run: tuple[str, Path]) -> str:
     """The id of the first run; warehouse and audiences are as it left them, whatever another test did."""
     run_id, left = first_run
-    deployment.airflow.fail_cut_off_runs(deployment.client)
-    # Once this has the file, no task has it.
-    deployment.query("checkpoint")
-    warehouse_file = deployment.settings.warehouse_file
-    assert not warehouse_file.with_name(f"{warehouse_file.name}.wal").exists()
-    shutil.copy(left / "warehouse.duckdb", warehouse_file)
-    shutil.rmtree(deployment.settings.export_root, ignore_errors=True)
-    shutil.copytree(left / "exports", deployment.settings.export_root)
+    deployment.put_back(left)
     return run_id
 
 

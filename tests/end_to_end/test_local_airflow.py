@@ -13,7 +13,7 @@ import pytest
 
 from include.customer_360.settings import Settings
 from local import local_airflow
-from local.airflow_components import kill_all_of, migrate, prepare_database
+from local.airflow_components import kill_all_of, migrate, prepare_database, sqlite_uri
 from local.local_airflow import LocalAirflow, running_state
 
 
@@ -43,7 +43,7 @@ def test_an_upgraded_home_keeps_its_runs_and_the_empty_template_has_none(tmp_pat
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
     new.mkdir()
-    migrate(old / "airflow.db")
+    migrate(sqlite_uri(old / "airflow.db"))
     with contextlib.closing(sqlite3.connect(old / "airflow.db")) as connection:
         connection.execute(
             "insert into dag_run (dag_id, run_id, state, run_type, run_after, log_template_id, clear_number, "

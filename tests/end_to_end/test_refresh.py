@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from include.customer_360.catalog import load_catalog
 from include.customer_360.settings import PROJECT_ROOT
+from tests.end_to_end.backfills import audiences_of, create_by_command, runs_of, unlike_pandas
 
 if TYPE_CHECKING:
     from tests.alert_servers import AlertServers
@@ -218,21 +219,16 @@ def test_a_backfill_writes_history_and_leaves_newer_marts_and_customers_alone(
 ) -> None:
     marts = deployment.published()
     del marts["customer_360_history"]
-    deployment.command(
-        *("backfill", "create", "--dag-id", "customer_360_refresh"),
-        *("--from-date", "2026-03-01", "--to-date", "2026-03-03"),
-    )
-    runs = deployment.client.get("dags/customer_360_refresh/dagRuns", params={"run_type": "backfill"}).json()[
-        "dag_runs"
-    ]
-    runs = [run for run in runs if run["run_type"] == "backfill"]
-    assert sorted(run["partition_key"] for run in runs) == ["2026-03-01", "2026-03-02"]
+    create_by_command(deployment, ["2026-03-01", "2026-03-02"])
+    runs = list(runs_of(deployment, ["2026-03-01", "2026-03-02"]).values())
     for run in runs:
         assert deployment.state(run["dag_run_id"]) == "success", deployment.tasks(run["dag_run_id"])
         assert deployment.tasks(run["dag_run_id"])["publish"] == "skipped"
         assert "The published marts are of 2026-03-30" in deployment.note(run["dag_run_id"])
     dates = deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_history order by 1")
     assert dates == [("2026-03-01",), ("2026-03-02",), ("2026-03-30",)]
+    assert unlike_pandas(deployment, [date for (date,) in dates]) == []
+    assert audiences_of(deployment) == {"2026-03-30"}
     now = deployment.published()
     del now["customer_360_history"]
     assert now == marts
@@ -251,15 +247,8 @@ def test_a_backfill_of_dates_that_were_run_restates_them_and_keeps_what_that_cha
         "where transaction_id = (select min(transaction_id) from core.fct_transactions "
         f"where customer_id = '{customer_id}' and status = 'approved' and transaction_date < '2025-10-01')"
     )
-    deployment.wait_for_backfills()
-    deployment.command(
-        *("backfill", "create", "--dag-id", "customer_360_refresh"),
-        *("--from-date", "2026-03-30", "--to-date", "2026-03-31", "--reprocess-behavior", "completed"),
-    )
-    runs = deployment.client.get("dags/customer_360_refresh/dagRuns", params={"run_type": "backfill"}).json()[
-        "dag_runs"
-    ]
-    (run_id,) = [run["dag_run_id"] for run in runs if run["partition_key"] == "2026-03-30"]
+    create_by_command(deployment, ["2026-03-30"], "--reprocess-behavior", "completed")
+    run_id = runs_of(deployment, ["2026-03-30"])["2026-03-30"]["dag_run_id"]
     assert deployment.state(run_id) == "success", deployment.tasks(run_id)
     restated = deployment.query(
         "select cast(as_of_date as varchar), customer_id, before, after, dag_run_id from ops.restatements "

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,6 +18,7 @@ from include.customer_360.settings import PROJECT_ROOT, Settings
 from local.sample import write_sample
 from tests.alert_servers import AlertServers, alert_servers
 from tests.deployment import DAG_ID, Deployment, deployed
+from tests.end_to_end.backfills import create_by_form, dates_between, runs_of, unlike_pandas
 
 CAMPAIGNS = load_catalog().campaigns
 NEW_YORK = ZoneInfo("America/New_York")
@@ -83,22 +85,32 @@ def move_schedule(deployment: Deployment, file: Path) -> datetime.datetime:
             return due
 
 
-def test_the_scheduler_starts_the_run_of_yesterday_which_exports_under_the_same_date_and_is_told_of(
+def scheduled_runs(deployment: Deployment) -> list[dict[str, Any]]:
+    answer = deployment.client.get(f"dags/{DAG_ID}/dagRuns", params={"run_type": "scheduled"}).raise_for_status()
+    return answer.json()["dag_runs"]
+
+
+def test_the_scheduler_starts_the_run_of_yesterday_beside_a_backfill_and_a_manual_run_all_are_right_and_told(
     by_the_clock: Deployment, dags: Path, people: AlertServers
 ) -> None:
     deployment = by_the_clock
-    runs_so_far = deployment.client.get(f"dags/{DAG_ID}/dagRuns").raise_for_status().json()["total_entries"]
+    today = datetime.datetime.now(NEW_YORK).date()
+    three_days_ago, two_days_ago, the_day_before = dates_between(today - datetime.timedelta(days=4), 3)
+    published_first, state = deployment.run(as_of_date=the_day_before)
+    assert state == "success", deployment.failures(published_first)
+    assert scheduled_runs(deployment) == []
     due = move_schedule(deployment, dags / "customer_360_refresh.py")
     yesterday = (due.date() - datetime.timedelta(days=1)).isoformat()
 
     deadline = time.monotonic() + 180
-    while not (runs := deployment.client.get(f"dags/{DAG_ID}/dagRuns").raise_for_status().json()["dag_runs"]):
+    while not (runs := scheduled_runs(deployment)):
         assert time.monotonic() < deadline, f"no run was started at {due}"
-        time.sleep(0.5)
+        time.sleep(0.2)
+    create_by_form(deployment, [three_days_ago, two_days_ago], max_active_runs=2)
+    manual = deployment.start(as_of_date=yesterday)
     run_id = runs[0]["dag_run_id"]
     state = deployment.state(run_id)
 
-    assert runs_so_far == 0
     assert [(run["run_type"], run["partition_key"], run["logical_date"]) for run in runs] == [
         ("scheduled", yesterday, None)
     ]
@@ -108,9 +120,16 @@ def test_the_scheduler_starts_the_run_of_yesterday_which_exports_under_the_same_
     assert published == [(yesterday,)]
     export = deployment.wait_for_export_of(run_id)
     assert (export["partition_key"], export["state"]) == (yesterday, "success")
+    backfilled = [run["state"] for run in runs_of(deployment, [three_days_ago, two_days_ago]).values()]
+    assert [*backfilled, deployment.state(manual)] == ["success"] * 3
+    assert deployment.wait_for_export_of(manual)["state"] == "success"
+    assert unlike_pandas(deployment, [three_days_ago, two_days_ago, the_day_before, yesterday]) == []
+    assert deployment.query("select count(*) from ops.restatements") == [(0,)]
     root = Path(deployment.settings.export_root)
     assert sorted(deployment.audiences()) == sorted(
-        f"{campaign.name}/as_of_date={yesterday}/audience.csv" for campaign in CAMPAIGNS
+        f"{campaign.name}/as_of_date={date}/audience.csv"
+        for campaign in CAMPAIGNS
+        for date in (the_day_before, yesterday)
     )
     for campaign in CAMPAIGNS:
         manifest = json.loads((root / campaign.name / f"as_of_date={yesterday}" / "manifest.json").read_text())
@@ -118,13 +137,15 @@ def test_the_scheduler_starts_the_run_of_yesterday_which_exports_under_the_same_
     assert people.told_of(run_id, count=1) == [("late", run_id)]
     [late] = [posted.body["text"] for posted in people.posts if posted.body]
     assert late.startswith(f"The marts of {yesterday} are not published at 00:00 in New York.")
-    assert [posted.path for posted in people.posts if not posted.body] == ["/ping/secret"]
+    assert [posted.path for posted in people.posts if not posted.body] == ["/ping/secret"] * 3
     assert "secret" not in deployment.log(run_id, "publish")
 
     [told] = [
         event
         for event in map(json.loads, (by_the_clock.settings.warehouse_file.parent / "lineage.jsonl").open())
-        if event["job"]["name"] == "customer_360_refresh.publish" and event["eventType"] == "COMPLETE"
+        if event["job"]["name"] == "customer_360_refresh.publish"
+        and event["eventType"] == "COMPLETE"
+        and event["run"]["facets"]["airflow"]["dagRun"]["run_id"] == run_id
     ]
     file = f"duckdb://{deployment.settings.warehouse_file}"
     assert {(dataset["namespace"], dataset["name"]) for dataset in told["outputs"]} == {

@@ -7,6 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from include.customer_360.settings import POOL, POOL_SLOTS
+from tests.end_to_end.backfills import audiences_of, create_by_form, runs_of, unlike_pandas
 
 if TYPE_CHECKING:
     from tests.deployment import Deployment
@@ -43,24 +44,21 @@ def uses_of(deployment: Deployment, dag_id: str, run_id: str) -> list[Use]:
     return uses
 
 
-def test_two_dates_of_a_backfill_beside_a_nightly_run_and_its_exports_never_meet_a_writer(
+def test_a_backfill_beside_a_nightly_run_and_a_second_run_of_its_date_never_meet_a_writer_and_are_right(
     deployment: Deployment, green: str
 ) -> None:
-    deployment.wait_for_backfills()
-    deployment.command(
-        *("backfill", "create", "--dag-id", "customer_360_refresh"),
-        *("--from-date", "2026-03-10", "--to-date", "2026-03-12"),
-    )
-    nightly, state = deployment.run(as_of_date="2026-03-31")
-    assert state == "success", deployment.failures(nightly)
+    dates = ["2026-03-10", "2026-03-11"]
+    create_by_form(deployment, dates, max_active_runs=2)
+    nightly, second = deployment.start(as_of_date="2026-03-31"), deployment.start(as_of_date="2026-03-10")
+    assert deployment.state(nightly) == "success", deployment.failures(nightly)
     export = deployment.wait_for_export_of(nightly)
-    answer = deployment.client.get("dags/customer_360_refresh/dagRuns", params={"run_type": "backfill"})
-    dates = ("2026-03-10", "2026-03-11")
-    backfilled = [run["dag_run_id"] for run in answer.json()["dag_runs"] if run["partition_key"] in dates]
-    assert len(backfilled) == 2
-    assert [deployment.state(run_id) for run_id in backfilled] == ["success", "success"]
+    backfilled = [run["dag_run_id"] for run in runs_of(deployment, dates).values()]
+    assert [deployment.state(run_id) for run_id in (*backfilled, second)] == ["success"] * 3
 
-    by_run = [uses_of(deployment, "customer_360_refresh", run_id) for run_id in (nightly, *backfilled)]
+    assert unlike_pandas(deployment, [*dates, "2026-03-30", "2026-03-31"]) == []
+    assert deployment.query("select count(*) from ops.restatements") == [(0,)]
+    assert audiences_of(deployment) == {"2026-03-30", "2026-03-31"}
+    by_run = [uses_of(deployment, "customer_360_refresh", run_id) for run_id in (nightly, *backfilled, second)]
     by_run.append(uses_of(deployment, "campaign_exports", export["dag_run_id"]))
     pairs = list(itertools.combinations([use for uses in by_run for use in uses], 2))
     met = [(one, other) for one, other in pairs if one.meets(other)]

@@ -33,10 +33,10 @@ def watchers(deployment: Deployment, run_id: str) -> dict[str, str]:
     }
 
 
-def wait_for_first_node(deployment: Deployment, run_id: str) -> None:
-    """Wait until one node of the run's dbt build is built."""
+def wait_for_first_model(deployment: Deployment, run_id: str) -> None:
+    """Wait until stg_customers, the first model of the run's dbt build, is built."""
     deadline = time.monotonic() + 120
-    while "success" not in watchers(deployment, run_id).values():
+    while watchers(deployment, run_id).get("stg_customers") != "success":
         assert time.monotonic() < deadline, deployment.tasks(run_id)
         time.sleep(0.1)
 
@@ -64,7 +64,7 @@ def test_when_the_build_is_killed_its_unbuilt_nodes_fail_and_a_new_run_of_the_da
     deployment: Deployment, green: str
 ) -> None:
     run_id = deployment.start(as_of_date="2026-03-31", accept_drift=True)
-    wait_for_first_node(deployment, run_id)
+    wait_for_first_model(deployment, run_id)
     os.kill(producer_of(deployment, run_id)["pid"], signal.SIGKILL)
     assert deployment.state(run_id) == "failed"
     assert deployment.tasks(run_id)[PRODUCER] == "failed"
@@ -77,7 +77,10 @@ def test_when_the_build_is_killed_its_unbuilt_nodes_fail_and_a_new_run_of_the_da
 
     [second] = deployment.attempts(run_id)
     assert second == f"attempt_2__{run_id}"
-    assert deployment.note(run_id).splitlines()[-1] == f"Replaced by {second}."
+    outcome, *_, replaced = deployment.note(run_id).splitlines()
+    assert outcome.startswith(f"As of 2026-03-31: nothing published. {PRODUCER} failed: it was killed, or its worker")
+    assert "if memory ran out, lower WAREHOUSE_MEMORY or give the worker more" in outcome
+    assert replaced == f"Replaced by {second}."
     assert deployment.state(second) == "success", deployment.failures(second)
     assert f"Attempt 2 of 3, in place of {run_id}" in deployment.note(second)
     form = deployment.client.get(f"dags/customer_360_refresh/dagRuns/{second}").raise_for_status().json()["conf"]
@@ -167,7 +170,7 @@ def test_watchers_outlive_their_triggerer(quick_to_replace: Deployment) -> None:
         at_the_end.callback(second.wait)
         at_the_end.callback(second.kill)
         run_id = deployment.start(as_of_date=LAST_DAY.isoformat())
-        wait_for_first_node(deployment, run_id)
+        wait_for_first_model(deployment, run_id)
         for process in [psutil.Process(second.pid), *psutil.Process(second.pid).children(recursive=True)]:
             process.kill()
     waiting = [name for name, state in watchers(deployment, run_id).items() if state == "deferred"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.customer_360.failures import WHY, LostSight, keep_reason
 from include.customer_360.operators.build import NODES, before_dbt_build, report_finished_nodes
 from include.customer_360.settings import PROJECT_ROOT
 
@@ -110,7 +112,21 @@ def test_the_sql_of_a_finished_model_is_kept_for_people(producer: Any, tmp_path:
     assert pushed[1:] == [("model__customer_analytics__int_customers_compiled_sql", "select 1")]
 
 
-def test_a_second_try_is_refused_with_the_way_to_run_the_date_again(producer: Any) -> None:  # noqa: ANN401
-    context = {"ti": TaskInstance(try_number=2), "dag": producer.dag, "task": producer}
+def second_try(producer: Any, clear_number: int) -> dict[str, Any]:  # noqa: ANN401
+    """Return the context of a second try in a run that was cleared so many times."""
+    run = SimpleNamespace(clear_number=clear_number)
+    return {"ti": TaskInstance(try_number=2), "dag_run": run, "dag": producer.dag, "task": producer}
+
+
+def test_a_cleared_build_is_refused_with_the_way_to_run_the_date_again(producer: Any) -> None:  # noqa: ANN401
     with pytest.raises(AirflowFailException, match="Start a new run of customer_360_refresh for the same as_of_date"):
+        before_dbt_build(second_try(producer, clear_number=1))
+
+
+def test_a_second_try_that_nobody_asked_for_fails_so_that_a_new_run_follows(producer: Any) -> None:  # noqa: ANN401
+    context = second_try(producer, clear_number=0)
+    with pytest.raises(LostSight, match="the scheduler was stopped, or silent for too long") as lost:
         before_dbt_build(context)
+    keep_reason({**context, "exception": lost.value})
+    [(key, why)] = context["ti"].pushed
+    assert (key, why["transient"]) == (WHY, True)

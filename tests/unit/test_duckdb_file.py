@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import time
@@ -25,9 +26,11 @@ from jinja2 import Template
 from include.customer_360 import duckdb_file
 from include.customer_360.connection import WarehouseFileUnusable
 from include.customer_360.duckdb_file import (
+    STORAGE_VERSION,
     DuckDBFileInUse,
     DuckDBFileMissing,
     open_when_free,
+    storage_version,
     why_not_opened,
 )
 from include.customer_360.operators.base import WarehouseOperator
@@ -248,6 +251,54 @@ def test_a_file_of_another_duckdb_names_both_ways_out(message: str) -> None:
     )
     assert "docs/backup.md" in why
     assert message in why
+
+
+@pytest.mark.parametrize("task", [Writer, Reader, "dbt"], ids=["writer", "reader", "dbt"])
+@pytest.mark.parametrize("version", [1, 4711])
+def test_a_header_of_another_version_is_named_with_both_versions_and_the_file_stays(
+    version: int,
+    task: Any,  # noqa: ANN401
+    file: Path,
+    producer: Any,  # noqa: ANN401
+) -> None:
+    assert storage_version(file) == STORAGE_VERSION
+    altered = bytearray(file.read_bytes())
+    struct.pack_into("<Q", altered, 12, version)
+    file.write_bytes(altered)
+    use = (lambda: start_build(producer)) if task == "dbt" else (lambda: read_by(task))
+    with pytest.raises(WarehouseFileUnusable, match=r"written by another version.*docs/backup\.md") as raised:
+        use()
+    assert f"it names storage version {version}, and DuckDB {duckdb.__version__} writes 999." in str(raised.value)
+    assert file.read_bytes() == altered
+
+
+# What a killed program had spilled
+
+
+def spilled(file: Path, name: str) -> Path:
+    """Make what a killed program leaves beside the file: rows that did not fit into memory."""
+    folder = file.with_name(f"{file.name}{name}")
+    folder.mkdir()
+    (folder / "duckdb_temp_1_0_storage_DEFAULT-0.tmp").write_bytes(b"ada.byron@example.com")
+    return folder
+
+
+@pytest.mark.parametrize("task", [Writer, "dbt"], ids=["writer", "dbt"])
+def test_who_has_the_file_alone_removes_what_killed_programs_had_spilled(
+    task: Any,  # noqa: ANN401
+    file: Path,
+    producer: Any,  # noqa: ANN401
+) -> None:
+    left = [spilled(file, ".tmp"), spilled(file, ".reader_4711.tmp")]
+    others = [spilled(file, ".backup"), spilled(file, ".reader_x")]
+    start_build(producer) if task == "dbt" else read_by(task)
+    assert [folder.exists() for folder in (*left, *others)] == [False, False, True, True]
+
+
+def test_who_reads_leaves_what_another_reader_has_spilled(file: Path) -> None:
+    theirs = spilled(file, ".reader_4711.tmp")
+    assert read_by(Reader) == [(1,)]
+    assert theirs.exists()
 
 
 # dbt's own tries

@@ -37,6 +37,7 @@ from include.customer_360.operators.export_log import LogExportsOperator
 from include.customer_360.settings import PROJECT_ROOT, Settings
 from local.sample import needs_sample
 from local.sources import WarehouseError
+from tests.small_disk import no_larger_file
 from tests.unit.audience_warehouse import AS_OF_DATE, CAMPAIGNS, AudienceWarehouse, campaign, profile, rendered
 from tests.unit.s3_server import S3Server, s3_server
 
@@ -860,6 +861,25 @@ def test_a_write_that_fails_midway_leaves_what_was_there_and_nothing_else(folder
     assert in_another_process(allow_no_file_over_ten_bytes, folder) == 1
     assert reader_sees(folder) == (OLD, OLD, manifest_of(OLD))
     assert file_names(folder) == [*FIRST_TWO, "manifest.json"]
+
+
+def test_an_export_without_room_says_so_leaves_what_was_there_and_succeeds_with_room(
+    decide: Callable[..., None], export_root: Path
+) -> None:
+    decide(profile("C1"))
+    export(export_root)
+    before = {file: (folder_of(export_root) / file).read_bytes() for file in FILES}
+    # 170 kB.
+    decide(*(profile(f"C{number:04}") for number in range(3000)))
+
+    with no_larger_file(100_000), pytest.raises(AirflowException) as full:
+        export(export_root)
+
+    reason = f"The audience 'premium' cannot be written under the export root {str(export_root)!r}: [Errno 27]"
+    assert str(full.value).startswith(reason), full.value
+    assert file_names(folder_of(export_root)) == FILES
+    assert {file: (folder_of(export_root) / file).read_bytes() for file in FILES} == before
+    assert export(export_root)["row_count"] == 3000
 
 
 def test_leftovers_of_killed_writes_go_with_the_next_export(decide: Callable[..., None], export_root: Path) -> None:

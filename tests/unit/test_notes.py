@@ -31,7 +31,10 @@ def test_a_failed_task_is_named_with_its_reason_and_the_run_that_replaces_it() -
 
 def test_a_killed_task_is_named_too() -> None:
     [note] = note_of("2026-03-30", {"publish": "failed"}, {}, ["publish"], "task_failure")
-    assert note.endswith("nothing published. publish failed: it was killed, or its worker was lost")
+    assert note.endswith(
+        "nothing published. publish failed: it was killed, or its worker was lost; if memory ran out, lower "
+        "WAREHOUSE_MEMORY or give the worker more, else a new run does"
+    )
 
 
 def test_a_run_that_publishes_nothing_because_newer_marts_are_published_says_so() -> None:

@@ -27,6 +27,7 @@ from include.customer_360.operators.publish import (
     WriteHistoryOperator,
 )
 from include.customer_360.settings import SQL_TEMPLATES, TEMPLATE_FOLDERS
+from tests.small_disk import no_larger_file
 
 CATALOG = load_catalog()
 TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES), undefined=jinja2.StrictUndefined)
@@ -93,6 +94,28 @@ def publish(
     operator.render_template_fields(context, TEMPLATES)
     operator.execute(context)
     return partitions.keys
+
+
+# A disk that is full
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_publication_without_room_leaves_the_marts_as_they_were_and_the_next_try_publishes(
+    warehouse: Path, share: float
+) -> None:
+    build(warehouse, "marts_run_1", "2026-03-30", customers=10)
+    publish("marts_run_1", "2026-03-30")
+    build(warehouse, "marts_run_2", "2026-03-31", customers=100_000)
+    before = {mart: query(warehouse, f"from marts.{mart}") for mart in MARTS}
+    size = warehouse.stat().st_size
+
+    with no_larger_file(int(size * share)), pytest.raises(duckdb.Error, match="File too large"):
+        publish("marts_run_2", "2026-03-31", dag_run_id="run-2")
+
+    assert {mart: query(warehouse, f"from marts.{mart}") for mart in MARTS} == before
+    assert query(warehouse, "select distinct dag_run_id from ops.publications") == [("run-1",)]
+    assert publish("marts_run_2", "2026-03-31", dag_run_id="run-2") == ["2026-03-31"]
+    assert {query(warehouse, f"select count(*) from marts.{mart}")[0][0] for mart in MARTS} == {100_000}
 
 
 class Granting:

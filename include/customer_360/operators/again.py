@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunLink, TriggerDagRunOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.customer_360.failures import LONGEST_NOTE, WHY
+from include.customer_360.failures import KILLED, LONGEST_NOTE, WHY
 from include.customer_360.operators.watch import DbtNodeWatcherOperator
 from include.customer_360.settings import load_settings
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 """The runs of one date that one trigger may come to, the first among them."""
-KILLED = "its process was killed, or its worker was lost"
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 SECONDS_BETWEEN_LOOKS = 5.0
 _LATER_ATTEMPT = re.compile(r"attempt_(\d+)__(.+)")
@@ -110,7 +109,8 @@ class RunAgainOperator(TriggerDagRunOperator):
         for task_id, why in said.items():
             if why and not why["transient"]:
                 raise AirflowSkipException(f"Not tried again: {task_id} would fail again. {why['reason']}")
-        if ti.try_number > 1:
+        # Not by the number of tries: a scheduler that comes up takes tasks up again that another had begun.
+        if dag_run.clear_number:
             raise AirflowSkipException("Somebody cleared this run: trigger a new one for the date when it is needed.")
         if dag_run.run_type == "backfill":
             raise AirflowSkipException("A backfill is repeated by hand: `--reprocess-behavior failed`.")

@@ -23,7 +23,7 @@ from include.customer_360.connection import (
     warehouse_connection,
     writer_slots,
 )
-from include.customer_360.duckdb_file import says_damaged, what_damage_asks_for
+from include.customer_360.duckdb_file import remove_spills, says_damaged, what_damage_asks_for
 from include.customer_360.failures import one_line, said_by_client, what_to_correct
 from include.customer_360.settings import POOL, load_settings
 
@@ -128,6 +128,8 @@ class WarehouseOperator(BaseSQLOperator):
             with closing(opened) as connection, closing(connection.cursor()) as cursor:
                 if on_snowflake:
                     cursor.execute("use secondary roles none")
+                elif not self.reads_only:
+                    remove_spills(Path(hook.get_database()), self.log.info)
                 yield hook, cursor
         except AirflowSkipException as skip:
             self.skip_reason = str(skip)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from cosmos.operators._watcher.base import _log_dbt_msg, store_compiled_sql_for_model
 
 from include.customer_360.connection import CONN_ID, dbt_environment, waiting_for_the_file, warehouse_connection
+from include.customer_360.duckdb_file import remove_spills
+from include.customer_360.failures import LostSight
 from include.customer_360.operators.failing_rows import data_test
 from include.customer_360.settings import load_settings
 
@@ -36,7 +39,8 @@ WITH_FAILING_ROWS = {"fail": "error", "warn": "warn"}
 def before_dbt_build(context: Context) -> None:
     """Refuse a second try, hand dbt its credentials, wait for a DuckDB file, and report what the watchers ask for.
 
-    :raises AirflowFailException: on every try but the first, or when connection `warehouse` or its file cannot be used.
+    :raises AirflowFailException: on a cleared second try, or when connection `warehouse` or its file cannot be used.
+    :raises LostSight: on a second try that nobody asked for.
     :raises DuckDBFileInUse: when another program still has the file open after WAREHOUSE_LOCK_WAIT.
     """
     refuse_second_try(context)
@@ -46,14 +50,21 @@ def before_dbt_build(context: Context) -> None:
 
 
 def refuse_second_try(context: Context) -> None:
-    """Fail a cleared dbt build before it starts.
+    """Fail a second try of a dbt build before it starts.
 
     Cosmos skips a second try of its producer and lets each watcher build its own node, without the data tests: a run
-    whose tests failed would end in success.
+    whose tests failed would end in success. Nobody need have cleared it: a scheduler that comes up, or that was silent
+    for too long, starts again what it no longer knows to run.
 
-    :raises AirflowFailException: on every try but the first; it says how to run the date again.
+    :raises LostSight: on a second try in a run that nobody cleared; a new run follows.
+    :raises AirflowFailException: in one that somebody did; it says how to run the date again.
     """
     if context["ti"].try_number > 1:
+        if not context["dag_run"].clear_number:
+            raise LostSight(
+                "the scheduler was stopped, or silent for too long, and started the dbt build again, which does not "
+                "run twice in one Dag run"
+            )
         raise AirflowFailException(
             f"A dbt build does not run twice in one Dag run: its data tests would be left out. Start a new run of "
             f"{context['dag'].dag_id} for the same as_of_date instead (Trigger, as_of_date); this run's schema is "
@@ -83,7 +94,8 @@ def wait_for_the_file_of(producer: DbtProducerWatcherOperator) -> None:
         hook = DuckDBHook(
             duckdb_conn_id=CONN_ID, database=str(settings.warehouse_file), memory_limit=settings.warehouse_memory
         )
-        waiting_for_the_file(hook, producer.log.warning).close()
+        with closing(waiting_for_the_file(hook, producer.log.warning)):
+            remove_spills(settings.warehouse_file, producer.log.info)
 
 
 def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.customer_360.failures import WHY
+from include.customer_360.failures import KILLED, WHY
 from include.customer_360.operators.approval import ApproveAudienceOperator
 from include.customer_360.operators.audience_files import AT_THE_TOP, remove_older
 from include.customer_360.operators.audiences import STATUSES, AudienceOperator
@@ -177,6 +177,6 @@ class LogExportsOperator(AudienceOperator):
                 values |= {
                     "state": "failed",
                     "exported": 0,
-                    "reason": why.get("reason", "it was killed, or its worker was lost"),
+                    "reason": why.get("reason", KILLED),
                 }
             yield tuple(values.get(column) for column in COLUMNS)

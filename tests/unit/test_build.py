@@ -13,16 +13,19 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.customer_360.failures import WHY, LostSight, keep_reason
-from include.customer_360.operators.build import NODES, before_dbt_build, report_finished_nodes
+from include.customer_360.operators.build import FAILED_TESTS, NODES, before_dbt_build, report_finished_nodes
 from include.customer_360.settings import PROJECT_ROOT
 
 NODE = "model.customer_analytics.int_customers"
 BROKEN = "model.customer_analytics.customer_segments"
+TEST = "test.customer_analytics.customer_360_history_has_one_row_per_customer"
 AFTER_BROKEN = "model.customer_analytics.customer_360_profile"
 
 
 class TaskInstance:
     """Keeps what is pushed, as (key, value)."""
+
+    task_id = "dbt_build.dbt_producer_watcher"
 
     def __init__(self, try_number: int = 1) -> None:
         self.try_number = try_number
@@ -95,13 +98,35 @@ def test_what_failed_is_kept_with_what_dbt_says_of_it(producer: Any, tmp_path: P
         tmp_path,
         finished(NODE, "success", "OK"),
         finished(BROKEN, "error", "Database Error in model customer_segments\n  250003: no answer"),
-        finished("test.customer_analytics.unique_int_customers", "fail", "Got 1 result"),
+        finished(TEST, "fail", "Got 1 result"),
         finished(AFTER_BROKEN, "skipped", "Skipping"),
     )
     assert producer.node_failures == {
         "customer_segments": "Database Error in model customer_segments\n  250003: no answer",
-        "unique_int_customers": "Got 1 result",
+        TEST.rpartition(".")[2]: "Got 1 result",
     }
+    # Not all that failed is a data test: the nodes say more.
+    assert producer.failed_checks == []
+
+
+def test_a_data_test_that_fails_is_a_failed_check_and_hands_on_its_sql(producer: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    compiled = tmp_path / "target/compiled/customer_analytics/tests" / f"{TEST.rpartition('.')[2]}.sql"
+    compiled.parent.mkdir(parents=True)
+    compiled.write_text("select 1\n")
+    pushed = reported(producer, tmp_path, finished(TEST, "fail", "Got 1 result"))
+    name = TEST.rpartition(".")[2]
+    assert pushed == [
+        (FAILED_TESTS, {TEST: {"name": name, "severity": "error", "message": "Got 1 result", "sql": "select 1"}})
+    ]
+    assert producer.failed_checks == [
+        {
+            "mart": "customer_360_history",
+            "check": name,
+            "observed": "Got 1 result",
+            "expected": "no row",
+            "examples": [],
+        }
+    ]
 
 
 def test_the_sql_of_a_finished_model_is_kept_for_people(producer: Any, tmp_path: Path) -> None:  # noqa: ANN401

@@ -482,6 +482,9 @@ class KeepValidationResultsOperator(RunSchemaOperator):
         found = []
         for unique_id, failed in sorted(failed_tests.items()):
             tested = data_test(unique_id)
+            if not failed["sql"]:
+                self.log.warning("The rows that fail %s are not kept: dbt left no SQL of it.", tested.name)
+                continue
             try:
                 keys = keys_of_data_test(cursor, unique_id, failed["sql"])
             except warehouse_error() as error:

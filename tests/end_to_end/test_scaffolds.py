@@ -64,6 +64,22 @@ def test_the_new_metric_is_validated_published_and_in_the_summary(data: Path, re
         assert wrong == (0,)
 
 
+def test_the_unit_tests_of_the_new_metric_pass(project: Path, data: Path, tmp_path: Path) -> None:
+    command = ["dbt", "test", "--select", "metric_recent_share,test_type:unit", "--log-path", str(tmp_path)]
+    environment = {"WAREHOUSE_FILE": str(data / "warehouse.duckdb"), "AS_OF_DATE": "2026-03-31", "RUN_SCHEMA": ""}
+    done = subprocess.run(
+        [Path(sys.executable).parent / command[0], *command[1:], "--target-path", str(tmp_path / "target")],
+        cwd=project / "include" / "dbt",
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "ERROR=0" in done.stdout
+    assert "PASS=0" not in done.stdout
+
+
 @pytest.mark.parametrize("campaign", ["winback", "everyone"])
 def test_the_new_campaign_is_decided_and_exported(data: Path, refreshed: str, campaign: str) -> None:
     [audience] = (data / "exports" / campaign).rglob("audience.csv")

@@ -34,8 +34,8 @@ QUICK = {
     "exports": "export / COPY",
     "parsing": "parse of dags/customer_360_refresh.py",
 }
-# These start an Airflow; tests/end_to_end/test_benchmarks.py measures a run as they do. test_file_size.py runs what `size`
-# does, test_campaign_results.py what `campaigns` does.
+# These start an Airflow; tests/end_to_end/test_benchmarks.py measures a run as they do. test_file_size.py runs `size`,
+# test_campaign_results.py `campaigns`.
 SLOW = {"dag", "history", "customers", "backfill", "size", "campaigns", "refresh"}
 
 

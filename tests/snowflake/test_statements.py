@@ -188,6 +188,8 @@ KEYS: dict[frozenset[str], list[set[str]]] = {
         {"transaction_id"},
         {"customer_id", "month"},
         {"published_at", "dag_run_id"},
+        # Of rows that fail a check, of which nothing but the key is asked for.
+        {"row_key"},
         # Of one mart's publications, one per date.
         {"as_of_date"},
         {"dag_run_id", "mart", "check_name"},

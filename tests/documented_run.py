@@ -78,6 +78,7 @@ COMMANDS = (
     """echo "alter user customer_360_export set rsa_public_key = '$export_key';\"""",
     "openssl genrsa 2048 | openssl pkcs8 -topk8 -v2 aes-256-cbc -inform PEM -out customer_360_airflow.p8",
     "openssl rsa -in customer_360_airflow.p8 -pubout -out customer_360_airflow.pub",
+    """export AIRFLOW__OPENLINEAGE__TRANSPORT='{"type": "http", "url": "https://lineage.example.com"}'""",
     r"grep -v 'PUBLIC KEY' customer_360_airflow.pub | tr -d '\n'",
 )
 # What a test needs besides: fewer months, tests that are listed and not run, an end of `make up`.

@@ -180,7 +180,9 @@ def test_a_failed_validation_that_is_cleared_with_what_follows_publishes(deploym
     assert deployment.wait_for_export_of(run_id)["partition_key"] == "2026-03-31"
 
 
-def test_a_failed_data_test_ends_the_run_and_clearing_it_does_not_pass(deployment: Deployment, green: str) -> None:
+def test_a_failed_data_test_ends_the_run_and_clearing_it_does_not_pass(
+    deployment: Deployment, green: str, people: AlertServers
+) -> None:
     marts = deployment.published()
     deployment.query(
         "insert into core.fct_transactions select * replace ('TXN-PLANTED' as transaction_id, 'NOBODY' as customer_id) "
@@ -191,6 +193,14 @@ def test_a_failed_data_test_ends_the_run_and_clearing_it_does_not_pass(deploymen
     assert deployment.tasks(run_id)["dbt_build.dbt_producer_watcher"] == "failed"
     assert "FAIL" in deployment.log(run_id, "dbt_build.dbt_producer_watcher")
     assert deployment.published() == marts
+    unknown = "relationships_fct_transactions_customer_id__customer_id__ref_dim_customer_"
+    kept = f"select mart, row_key from ops.failing_rows where dag_run_id = '{run_id}' and check_name = '{unknown}'"
+    assert deployment.query(kept) == [("fct_transactions", "NOBODY")]
+    assert people.told_of(run_id, count=1) == [("failure", run_id)]
+    [told] = [posted.body for posted in people.posts if posted.body.get("run_id") == run_id]
+    [failure] = told["failures"]
+    assert [check["examples"] for check in failure["checks"] if check["check"] == unknown] == [["NOBODY"]]
+    assert failure["runbook"] == "docs/runbook.md#dbt_build"
 
     deployment.client.post(
         "dags/customer_360_refresh/clearTaskInstances",

@@ -316,8 +316,8 @@ def left_over(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list
 # A night
 
 
-def watch(deployment: Deployment, since: datetime.datetime) -> Iterator[dict[str, tuple[int, str]]]:
-    """Yield, time and again, the tasks that run: by task_id, process id and state.
+def watch(deployment: Deployment, since: datetime.datetime) -> Iterator[dict[str, int]]:
+    """Yield, time and again, the process ids of the tasks that run, by task_id.
 
     Read where the scheduler writes it: what runs for a tenth of a second would have ended before the API said so.
     """
@@ -327,9 +327,9 @@ def watch(deployment: Deployment, since: datetime.datetime) -> Iterator[dict[str
         database.isolation_level = None
         while True:
             yield {
-                task_id: (pid, state)
-                for task_id, pid, state in database.execute(
-                    "select task_id, pid, state from task_instance where state = 'running' and start_date >= ?",
+                task_id: pid
+                for task_id, pid in database.execute(
+                    "select task_id, pid from task_instance where state = 'running' and start_date >= ?",
                     [since.strftime("%Y-%m-%d %H:%M:%S.%f")],
                 )
                 if pid
@@ -363,10 +363,9 @@ def strike(
         while kill.task_id not in (running := next(looks)):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{kill.task_id} did not start within {SECONDS_TO_END} s")
-        pid, _ = running[kill.task_id]
         time.sleep(after)
         try:
-            process = psutil.Process(pid)
+            process = psutil.Process(running[kill.task_id])
             worker = process.parent()
             if kill.task_id not in next(looks):
                 raise Missed

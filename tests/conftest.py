@@ -36,6 +36,8 @@ WITH_AIRFLOW = ("tests/end_to_end/", "tests/snowflake/test_refresh_on_snowflake.
 LONGEST = (
     "airflow",
     "tests/snowflake/test_refresh_on_snowflake.py",
+    "tests/end_to_end/test_chaos.py",
+    "commands",
     "emulator",
     "tests/integration/test_load_property.py",
     "tests/snowflake/test_random_loads.py",

@@ -18,7 +18,7 @@ LOAD = "build --exclude-resource-type unit_test --select +core"
 
 def test_random_loads_end_equal_to_a_full_refresh() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.random_loads", "--sequences", "5"],
+        [sys.executable, "-m", "tests.integration.random_loads", "--sequences", "3"],
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
@@ -26,7 +26,7 @@ def test_random_loads_end_equal_to_a_full_refresh() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 sequences of 6 loads, 0 unlike a full refresh" in done.stdout
+    assert "3 sequences of 6 loads, 0 unlike a full refresh" in done.stdout
 
 
 def test_a_warehouse_without_loaded_days_is_loaded_anew(dbt_builds: DbtBuilds, built: Build, tmp_path: Path) -> None:

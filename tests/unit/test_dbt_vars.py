@@ -129,6 +129,7 @@ def test_every_var_is_read() -> None:
     sql = [file.read_text() for folder in ("models", "macros") for file in (DBT_PROJECT / folder).rglob("*.sql")]
     # A threshold of a model is read there: a validation's own reading of it would be none.
     elsewhere = ("sources_", "drift_", "bank_holidays", "unknown_", "audience_", "role_addresses", "test_domains")
+    elsewhere += ("failing_rows_kept", "row_keys")
     of_checks = {name for name in dbt_vars() if name.startswith(elsewhere)}
     templates = [file for folder in ("validations", "audiences") for file in (SQL_TEMPLATES / folder).glob("*.*")]
     checks = [file.read_text() for file in (*templates, *OPERATORS)]
@@ -137,5 +138,5 @@ def test_every_var_is_read() -> None:
         for name in dbt_vars().keys() - of_checks
         if not any(re.search(rf"var\(['\"]{name}['\"]\)", text) for text in sql)
     ] == []
-    read = r"vars\.{0}\b|(?:dbt_vars\(\)|self\.vars)\[\"{0}\"\]"
+    read = r"vars\.{0}\b|(?:dbt_vars\(\)|self\.vars)\[['\"]{0}['\"]\]"
     assert [name for name in of_checks if not any(re.search(read.format(name), text) for text in checks)] == []

@@ -126,6 +126,8 @@ def test_what_an_operator_fails_for_good_is_never_transient() -> None:
 
 
 class TaskInstance:
+    task_id = "publish"
+
     def __init__(self) -> None:
         self.pushed: dict[str, Any] = {}
 

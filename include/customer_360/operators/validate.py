@@ -245,8 +245,9 @@ class ValidateOperator(RunSchemaOperator):
     def _failing_rows(self, cursor: Any) -> list[FailingRows]:  # noqa: ANN401 - DB-API
         """Return the keys of the rows at which checks failed, of those that are about rows; said in the log too."""
         failed = {check.name: check for check in self.check_results if not check.success}
-        sql = self.render_sql(f"validations/{self.mart}.sql", failing=tuple(failed)) if failed else self.sql
-        if sql.strip() == self.sql.strip():
+        template = f"validations/{self.mart}.sql"
+        sql = self.render_sql(template, failing=tuple(failed))
+        if sql == self.render_sql(template):
             return []
         cursor.execute(sql)
         keys: dict[str, list[str]] = {}

@@ -516,8 +516,9 @@ def keep_results(cursor: Any, placeholder: str, results: Mapping[tuple[str, str]
         oldest = now().replace(tzinfo=None) - datetime.timedelta(days=days)
         cursor.execute(
             f"delete from ops.validation_results where checked_at < {placeholder} "
+            # No pattern: a percent sign beside a placeholder is one on Snowflake.
             "and lower(run_schema) not in (select lower(schema_name) from information_schema.schemata "
-            f"where lower(schema_name) like '{RUN_SCHEMAS}%')",
+            f"where substr(lower(schema_name), 1, {len(RUN_SCHEMAS)}) = '{RUN_SCHEMAS}')",
             (oldest,),
         )
     for of_mart in results:

@@ -198,7 +198,8 @@ def test_a_failed_data_test_ends_the_run_and_clearing_it_does_not_pass(
     assert deployment.query(kept) == [("fct_transactions", "NOBODY")]
     assert people.told_of(run_id, count=1) == [("failure", run_id)]
     [told] = [posted.body for posted in people.posts if posted.body.get("run_id") == run_id]
-    [failure] = told["failures"]
+    # A mart that does not come behind the test was built, and its validation finds the row too.
+    [failure] = [each for each in told["failures"] if each["task"] == "dbt_build.dbt_producer_watcher"]
     assert [check["examples"] for check in failure["checks"] if check["check"] == unknown] == [["NOBODY"]]
     assert failure["runbook"] == "docs/runbook.md#dbt_build"
 

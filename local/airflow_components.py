@@ -34,6 +34,7 @@ HOME_MARKER = "CUSTOMER_360_AIRFLOW_HOME"
 DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 ADDRESS_IN_USE = 75
 SECONDS_TO_END = 2.0
+RESTARTS = 30
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 START_SCHEDULER = signal.SIGUSR1
 
@@ -197,7 +198,8 @@ def supervise(home: Path, template: Path, parent: int | None, as_a_service: bool
 
     The scheduler waits for START_SCHEDULER: it would go on with whatever the API has not closed yet.
 
-    :param as_a_service: a component that a signal ended is started again; one that ended by itself ends all, as ever.
+    :param as_a_service: a component that ended is started again after a second, as a service manager does, until that
+        was tried RESTARTS times.
     """
     asked_to_end: list[int] = []
     asked_to_schedule: list[int] = []
@@ -218,6 +220,7 @@ def supervise(home: Path, template: Path, parent: int | None, as_a_service: bool
         importlib.import_module(module)
     sys.modules["airflow.providers_manager"].ProvidersManager().initialize_providers_configuration()
     running: dict[int, str] = {}
+    restarts = 0
     ended: tuple[str, int] | None = None
     try:
         # The API server is the slowest to start, and goes first.
@@ -236,7 +239,9 @@ def supervise(home: Path, template: Path, parent: int | None, as_a_service: bool
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid in running:
                 name, code = running.pop(pid), os.waitstatus_to_exitcode(status)
-                if as_a_service and code < 0 and not asked_to_end:
+                if as_a_service and not asked_to_end and restarts < RESTARTS:
+                    restarts += 1
+                    time.sleep(1 if code >= 0 else 0)
                     running[fork_component(name, logs)] = name
                 else:
                     ended = name, code

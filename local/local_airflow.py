@@ -145,7 +145,7 @@ class LocalAirflow:
     :param port: of the API server and the UI; None takes a free one.
     :param detached: it outlives the process that started it, until `make down`.
     :param by_the_clock: scheduled runs start when they are due.
-    :param as_a_service: as where a service manager keeps it: a component that was killed is started again, and the
+    :param as_a_service: as where a service manager keeps it: a component that ended is started again, and the
         runs that an earlier start left under way go on.
     :param environment: more variables for its processes, which win over those decided here.
     :param say: is told what people should know of its start.

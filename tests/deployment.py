@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 import httpx
+import psutil
 
 from include.customer_360.settings import PROJECT_ROOT, Settings
 from local.local_airflow import LocalAirflow, running_state
@@ -54,6 +55,12 @@ class Deployment:
     def wait_until_back(self) -> None:
         """Wait until the API answers, after it was killed."""
         self.airflow.wait_for("metadatabase")
+
+    def components(self, name: str) -> list[psutil.Process]:
+        """Return the processes that are this component of Airflow, on Linux: one, or none between two."""
+        assert self.airflow.process
+        components = psutil.Process(self.airflow.process.pid).children()
+        return [each for each in components if Path(f"/proc/{each.pid}/fd/1").readlink().name == f"{name}.log"]
 
     def start_again(self) -> None:
         """Start Airflow where all of it was killed, at the same address."""
@@ -138,9 +145,9 @@ class Deployment:
             failed = [task_id for task_id in failed if task_id == PRODUCER or not task_id.startswith("dbt_build.")]
         return "\n".join(f"{task_id}:\n{self.log(run_id, task_id)[-3000:]}" for task_id in failed)
 
-    def log(self, run_id: str, task_id: str, attempt: int = 1) -> str:
+    def log(self, run_id: str, task_id: str, attempt: int = 1, dag_id: str = DAG_ID) -> str:
         """Return what a task logged, as text."""
-        path = f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
         answer = self.client.get(path, params={"full_content": True}, headers={"Accept": "application/x-ndjson"})
         return answer.raise_for_status().text
 
@@ -236,7 +243,7 @@ def deployed(
 
     :param environment: more variables for its processes.
     :param by_the_clock: scheduled runs start when they are due.
-    :param as_a_service: components that are killed are started again.
+    :param as_a_service: components that end are started again.
     """
     # Small runs wait for the scheduler more than for their work, and no blip here takes minutes.
     eager = {"AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25", "RUN_AGAIN_AFTER_MINUTES": "0"}

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -62,6 +63,24 @@ def first_run(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) 
     left = tmp_path_factory.mktemp("green")
     deployment.keep(left)
     return run_id, left
+
+
+class SecondRun(NamedTuple):
+    """A second run of the first one's date: its id, and what was published and exported behind it."""
+
+    run_id: str
+    published: dict[str, list[tuple]]
+    audiences: dict[str, bytes]
+
+
+@pytest.fixture(scope="session")
+def second_run(deployment: Deployment, first_run: tuple[str, Path]) -> SecondRun:
+    """The second run, which is expected to succeed."""
+    deployment.put_back(first_run[1])
+    run_id, state = deployment.run(as_of_date="2026-03-30")
+    assert state == "success", deployment.failures(run_id)
+    assert deployment.wait_for_export_of(run_id)["state"] == "success"
+    return SecondRun(run_id, deployment.published(), deployment.audiences())
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +46,18 @@ def test_a_night_in_which_something_is_killed_ends_as_one_that_nobody_disturbs(
     _, left = first_run
     night = disturbed_night(deployment, left, undisturbed[0], kill)
     assert night.broken == [], night
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tells the components from each other by /proc")
+def test_a_component_that_ends_by_itself_is_started_again_too(deployment: Deployment) -> None:
+    [before] = deployment.components("dag-processor")
+    # Asked to end it does so with status 0, as one does that has lost its database with another.
+    before.terminate()
+    deadline = time.monotonic() + 60
+    while not (now := deployment.components("dag-processor")) or now == [before]:
+        deployment.airflow.check()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def sql(statement: str) -> Callable[[Deployment], object]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,6 +20,7 @@ from local.sample import write_sample
 from tests.alert_servers import AlertServers, alert_servers
 from tests.deployment import DAG_ID, Deployment, deployed
 from tests.end_to_end.backfills import create_by_form, dates_between, runs_of, unlike_pandas
+from tests.end_to_end.uses import uses_of
 
 CAMPAIGNS = load_catalog().campaigns
 NEW_YORK = ZoneInfo("America/New_York")
@@ -26,41 +28,68 @@ NIGHTLY = '"0 3 * * *"'
 SECONDS_TO_PARSE = 60
 
 
-@pytest.fixture
-def dags(tmp_path: Path) -> Path:
-    """A copy of the Dags, whose schedule a test may move."""
-    return Path(shutil.copytree(PROJECT_ROOT / "dags", tmp_path / "dags"))
+class Night(NamedTuple):
+    """A night at which several runs were at it at once, and all have ended.
+
+    The scheduler started the run of yesterday; a manual run of the same date and a backfill of two older ones were
+    started at once. The day before yesterday had been published.
+    """
+
+    deployment: Deployment
+    people: AlertServers
+    due: datetime.datetime
+    scheduled: dict[str, Any]
+    manual: str
+    backfill: list[str]
+    export: dict[str, Any]
+    published_before: str
+    backfilled: list[str]
+    yesterday: str
 
 
-@pytest.fixture
-def people() -> Iterator[AlertServers]:
-    """Where the deployment tells people that it is late, and a watch outside that it has published."""
-    with alert_servers() as servers:
-        yield servers
-
-
-@pytest.fixture
-def by_the_clock(tmp_path: Path, dags: Path, people: AlertServers) -> Iterator[Deployment]:
-    """A deployment of its own that keeps to the schedule, with sources up to yesterday in New York.
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+    """The night, in a deployment of its own with sources up to yesterday in New York; every run went well.
 
     Its marts were to be published at midnight, before it begins.
     """
-    settings = Settings(
-        warehouse_file=tmp_path / "warehouse.duckdb", export_root=str(tmp_path / "exports"), _env_file=None
-    )
-    yesterday = datetime.datetime.now(NEW_YORK).date() - datetime.timedelta(days=1)
+    folder = tmp_path_factory.mktemp("night")
+    dags = Path(shutil.copytree(PROJECT_ROOT / "dags", folder / "dags"))
+    settings = Settings(warehouse_file=folder / "warehouse.duckdb", export_root=str(folder / "exports"), _env_file=None)
+    today = datetime.datetime.now(NEW_YORK).date()
+    *backfilled, published_before = dates_between(today - datetime.timedelta(days=4), 3)
+    yesterday = today - datetime.timedelta(days=1)
     write_sample(settings.warehouse_file, customers=100, months=9, seed=42, as_of_date=yesterday)
-    environment = {
-        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        "PUBLISHED_BY": "00:00",
-        "HEARTBEAT_URL": f"http://127.0.0.1:{people.http_port}/ping/secret",
-        **people.connections("alerts_http"),
-        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
-            {"type": "file", "log_file_path": str(tmp_path / "lineage.jsonl"), "append": True}
-        ),
-    }
-    with deployed(settings, environment, by_the_clock=True) as deployment:
-        yield deployment
+    with alert_servers() as people:
+        environment = {
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+            "PUBLISHED_BY": "00:00",
+            "HEARTBEAT_URL": f"http://127.0.0.1:{people.http_port}/ping/secret",
+            **people.connections("alerts_http"),
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+                {"type": "file", "log_file_path": str(folder / "lineage.jsonl"), "append": True}
+            ),
+        }
+        with deployed(settings, environment, by_the_clock=True) as deployment:
+            first, state = deployment.run(as_of_date=published_before)
+            assert state == "success", deployment.failures(first)
+            assert scheduled_runs(deployment) == []
+            due = move_schedule(deployment, dags / "customer_360_refresh.py")
+            deadline = time.monotonic() + 180
+            while not (scheduled := scheduled_runs(deployment)):
+                assert time.monotonic() < deadline, f"no run was started at {due}"
+                time.sleep(0.2)
+            create_by_form(deployment, backfilled, max_active_runs=2)
+            manual = deployment.start(as_of_date=yesterday.isoformat())
+            backfill = [run["dag_run_id"] for run in runs_of(deployment, backfilled).values()]
+            for run_id in (scheduled[0]["dag_run_id"], manual, *backfill):
+                assert deployment.state(run_id) == "success", deployment.failures(run_id)
+            assert deployment.wait_for_export_of(manual)["state"] == "success"
+            export = deployment.wait_for_export_of(scheduled[0]["dag_run_id"])
+            yield Night(
+                *(deployment, people, due, scheduled_runs(deployment)[0], manual, backfill, export),
+                *(published_before, backfilled, yesterday.isoformat()),
+            )
 
 
 def move_schedule(deployment: Deployment, file: Path) -> datetime.datetime:
@@ -90,66 +119,65 @@ def scheduled_runs(deployment: Deployment) -> list[dict[str, Any]]:
     return answer.json()["dag_runs"]
 
 
-def test_the_scheduler_starts_the_run_of_yesterday_beside_a_backfill_and_a_manual_run_all_are_right_and_told(
-    by_the_clock: Deployment, dags: Path, people: AlertServers
-) -> None:
-    deployment = by_the_clock
-    today = datetime.datetime.now(NEW_YORK).date()
-    three_days_ago, the_day_before = dates_between(today - datetime.timedelta(days=3), 2)
-    published_first, state = deployment.run(as_of_date=the_day_before)
-    assert state == "success", deployment.failures(published_first)
-    assert scheduled_runs(deployment) == []
-    due = move_schedule(deployment, dags / "customer_360_refresh.py")
-    yesterday = (due.date() - datetime.timedelta(days=1)).isoformat()
+def test_the_scheduler_starts_the_run_of_yesterday_when_it_is_due(night: Night) -> None:
+    run = night.scheduled
+    assert (run["run_type"], run["partition_key"], run["logical_date"]) == ("scheduled", night.yesterday, None)
+    assert datetime.datetime.fromisoformat(run["run_after"]) == night.due
+    assert len(scheduled_runs(night.deployment)) == 1
 
-    deadline = time.monotonic() + 180
-    while not (runs := scheduled_runs(deployment)):
-        assert time.monotonic() < deadline, f"no run was started at {due}"
-        time.sleep(0.2)
-    create_by_form(deployment, [three_days_ago], max_active_runs=2)
-    manual = deployment.start(as_of_date=yesterday)
-    run_id = runs[0]["dag_run_id"]
-    state = deployment.state(run_id)
 
-    assert [(run["run_type"], run["partition_key"], run["logical_date"]) for run in runs] == [
-        ("scheduled", yesterday, None)
-    ]
-    assert datetime.datetime.fromisoformat(runs[0]["run_after"]) == due
-    assert state == "success", deployment.failures(run_id)
-    published = deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_profile")
-    assert published == [(yesterday,)]
-    export = deployment.wait_for_export_of(run_id)
-    assert (export["partition_key"], export["state"]) == (yesterday, "success")
-    backfilled = [run["state"] for run in runs_of(deployment, [three_days_ago]).values()]
-    assert [*backfilled, deployment.state(manual)] == ["success"] * 2
-    assert deployment.wait_for_export_of(manual)["state"] == "success"
-    assert unlike_pandas(deployment, [three_days_ago, the_day_before, yesterday]) == []
-    assert deployment.query("select count(*) from ops.restatements") == [(0,)]
-    root = Path(deployment.settings.export_root)
-    assert sorted(deployment.audiences()) == sorted(
+def test_beside_a_manual_run_and_a_backfill_it_publishes_and_exports_yesterday(night: Night) -> None:
+    published = night.deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_profile")
+    assert published == [(night.yesterday,)]
+    assert (night.export["partition_key"], night.export["state"]) == (night.yesterday, "success")
+    assert sorted(night.deployment.audiences()) == sorted(
         f"{campaign.name}/as_of_date={date}/audience.csv"
         for campaign in CAMPAIGNS
-        for date in (the_day_before, yesterday)
+        for date in (night.published_before, night.yesterday)
     )
-    for campaign in CAMPAIGNS:
-        manifest = json.loads((root / campaign.name / f"as_of_date={yesterday}" / "manifest.json").read_text())
-        assert manifest["as_of_date"] == yesterday
-    assert people.told_of(run_id, count=1) == [("late", run_id)]
-    [late] = [posted.body["text"] for posted in people.posts if posted.body]
-    assert late.startswith(f"The marts of {yesterday} are not published at 00:00 in New York.")
-    assert [posted.path for posted in people.posts if not posted.body] == ["/ping/secret"] * 3
-    assert "secret" not in deployment.log(run_id, "publish")
 
+
+def test_every_date_in_history_is_as_pandas_computes_it_and_nothing_is_restated(night: Night) -> None:
+    assert unlike_pandas(night.deployment, [*night.backfilled, night.published_before, night.yesterday]) == []
+    assert night.deployment.query("select count(*) from ops.restatements") == [(0,)]
+
+
+def test_a_task_that_writes_meets_no_other_and_the_runs_go_on_side_by_side(night: Night) -> None:
+    runs = (night.scheduled["dag_run_id"], night.manual, *night.backfill)
+    by_run = [uses_of(night.deployment, DAG_ID, run_id) for run_id in runs]
+    by_run.append(uses_of(night.deployment, "campaign_exports", night.export["dag_run_id"]))
+    pairs = list(itertools.combinations([use for uses in by_run for use in uses], 2))
+    met = [(one, other) for one, other in pairs if one.meets(other)]
+    assert [(one.task, other.task) for one, other in met if one.writes or other.writes] == []
+    # They were at it at the same time: validations beside each other, and each run among the tasks of another.
+    assert [pair for pair in met if all("validate_marts" in use.task for use in pair)]
+    spans = [(min(use.begin for use in uses), max(use.end for use in uses)) for uses in by_run[:-1]]
+    assert max(begin for begin, _ in spans) < min(end for _, end in spans)
+
+
+def test_that_it_is_late_is_told_once(night: Night) -> None:
+    run_id = night.scheduled["dag_run_id"]
+    assert night.people.told_of(run_id, count=1) == [("late", run_id)]
+    [late] = [posted.body["text"] for posted in night.people.posts if posted.body]
+    assert late.startswith(f"The marts of {night.yesterday} are not published at 00:00 in New York.")
+
+
+def test_each_publication_is_followed_by_a_heartbeat_whose_address_is_not_logged(night: Night) -> None:
+    assert [posted.path for posted in night.people.posts if not posted.body] == ["/ping/secret"] * 3
+    assert "secret" not in night.deployment.log(night.scheduled["dag_run_id"], "publish")
+
+
+def test_its_publication_tells_inputs_outputs_and_checks_to_openlineage(night: Night) -> None:
+    run_id, warehouse_file = night.scheduled["dag_run_id"], night.deployment.settings.warehouse_file
     [told] = [
         event
-        for event in map(json.loads, (by_the_clock.settings.warehouse_file.parent / "lineage.jsonl").open())
+        for event in map(json.loads, (warehouse_file.parent / "lineage.jsonl").open())
         if event["job"]["name"] == "customer_360_refresh.publish"
         and event["eventType"] == "COMPLETE"
         and event["run"]["facets"]["airflow"]["dagRun"]["run_id"] == run_id
     ]
-    file = f"duckdb://{deployment.settings.warehouse_file}"
     assert {(dataset["namespace"], dataset["name"]) for dataset in told["outputs"]} == {
-        (file, f"{mart.table_schema}.{mart.name}") for mart in load_catalog().published
+        (f"duckdb://{warehouse_file}", f"{mart.table_schema}.{mart.name}") for mart in load_catalog().published
     }
     checks = {
         dataset["name"]: {
@@ -159,5 +187,7 @@ def test_the_scheduler_starts_the_run_of_yesterday_beside_a_backfill_and_a_manua
         for dataset in told["inputs"]
     }
     assert checks["marts.metric_customer_ltv"]["ltv_lifetime_value_reconciles"] is True
-    kept = deployment.query(f"select check_name, passed from ops.validation_results where dag_run_id = '{run_id}'")
+    kept = night.deployment.query(
+        f"select check_name, passed from ops.validation_results where dag_run_id = '{run_id}'"
+    )
     assert {name: passed for of_dataset in checks.values() for name, passed in of_dataset.items()} == dict(kept)

@@ -17,7 +17,7 @@ import pytest
 from include.customer_360.settings import PROJECT_ROOT, Settings
 from local.sample import write_sample
 from tests.deployment import Deployment, deployed
-from tests.end_to_end.conftest import LAST_DAY
+from tests.end_to_end.conftest import LAST_DAY, SecondRun
 
 PRODUCER = "dbt_build.dbt_producer_watcher"
 GROUP = "dbt_build."
@@ -107,20 +107,26 @@ def test_a_build_that_somebody_marks_as_skipped_publishes_nothing(deployment: De
     assert_nothing_is_published(deployment, run_id, marts)
 
 
-def test_a_failed_model_fails_its_watcher_and_those_of_what_is_made_of_it(deployment: Deployment, green: str) -> None:
+def test_a_failed_model_ends_the_run_and_fails_its_watcher_and_those_of_what_is_made_of_it(
+    deployment: Deployment, green: str
+) -> None:
     marts = deployment.published()
     deployment.query("alter table raw.customers rename column card_type to card")
     run_id, state = deployment.run(as_of_date="2026-03-31")
     assert state == "failed"
+    assert "card_type" in deployment.log(run_id, PRODUCER)
+    assert "card_type" in deployment.note(run_id)
+    assert "would fail again" in deployment.log(run_id, "run_again")
+    assert deployment.attempts(run_id) == []
     states = watchers(deployment, run_id)
     assert (states["stg_customers"], states["dim_customer"], states["dim_date"]) == ("failed", "failed", "success")
     assert_nothing_is_published(deployment, run_id, marts)
 
 
-def test_a_green_run_that_is_cleared_fails_and_leaves_the_marts(deployment: Deployment, green: str) -> None:
-    run_id, state = deployment.run(as_of_date="2026-03-30")
-    assert state == "success", deployment.failures(run_id)
-    marts = deployment.published()
+def test_a_green_run_that_is_cleared_fails_and_leaves_the_marts(
+    deployment: Deployment, second_run: SecondRun, green: str
+) -> None:
+    run_id, marts = second_run.run_id, deployment.published()
     cleared = {"dag_run_id": run_id, "dry_run": False, "only_failed": False, "reset_dag_runs": True}
     deployment.client.post("dags/customer_360_refresh/clearTaskInstances", json=cleared).raise_for_status()
     assert deployment.state(run_id) == "failed"
@@ -144,18 +150,12 @@ def quick_to_replace(tmp_path: Path) -> Iterator[Deployment]:
         yield deployment
 
 
-def processes_of_triggerer(deployment: Deployment) -> list[psutil.Process]:
-    assert deployment.airflow.process
-    components = psutil.Process(deployment.airflow.process.pid).children()
-    [triggerer] = [each for each in components if Path(f"/proc/{each.pid}/fd/1").readlink().name == "triggerer.log"]
-    return [triggerer, *triggerer.children(recursive=True)]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="tells the triggerer from the other components by /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="tells the components from each other by /proc")
 def test_watchers_outlive_their_triggerer(quick_to_replace: Deployment) -> None:
     """A second triggerer takes the watchers while the first is held, and is killed in the middle of the build."""
     deployment = quick_to_replace
-    first = processes_of_triggerer(deployment)
+    [triggerer] = deployment.components("triggerer")
+    first = [triggerer, *triggerer.children(recursive=True)]
     with ExitStack() as at_the_end:
         for process in first:
             at_the_end.callback(process.resume)

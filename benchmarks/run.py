@@ -26,6 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import duckdb
+import httpx
 import psutil
 
 from benchmarks.simulated_campaigns import SimulatedCampaigns
@@ -196,15 +197,20 @@ def dag_run(airflow: LocalAirflow, as_of_date: datetime.date = AS_OF_DATE, full_
             time.sleep(1)
         if state == "failed":
             raise RuntimeError(f"{DAG_ID} {run_id} failed: see {airflow.home / 'logs'}")
-        answer = client.get(f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances", params={"limit": 200})
-        tasks = [task for task in answer.json()["task_instances"] if task["start_date"]]
-        first, last = min(task["start_date"] for task in tasks), max(task["end_date"] for task in tasks)
-        if all(task["state"] == "success" for task in tasks):
-            # An error until the run that the event created has started.
-            while (answer := client.get("assets/events", params={"source_run_id": run_id})).is_error:
-                airflow.check()
-                time.sleep(1)
-            last = answer.json()["asset_events"][0]["timestamp"]
+        return run_seconds(airflow, client, run_id)
+
+
+def run_seconds(airflow: LocalAirflow, client: httpx.Client, run_id: str) -> DagRunSeconds:
+    """Return how long a run took that went well, from its first task's start to its asset event."""
+    answer = client.get(f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances", params={"limit": 200})
+    tasks = [task for task in answer.json()["task_instances"] if task["start_date"]]
+    first, last = min(task["start_date"] for task in tasks), max(task["end_date"] for task in tasks)
+    if all(task["state"] == "success" for task in tasks):
+        # An error until the run that the event created has started.
+        while (answer := client.get("assets/events", params={"source_run_id": run_id})).is_error:
+            airflow.check()
+            time.sleep(1)
+        last = answer.json()["asset_events"][0]["timestamp"]
     return DagRunSeconds(seconds(last, first), seconds_covered(validations_of(tasks)))
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,13 @@ class Deployment:
     def components(self, name: str) -> list[psutil.Process]:
         """Return the processes that are this component of Airflow, on Linux: one, or none between two."""
         assert self.airflow.process
-        components = psutil.Process(self.airflow.process.pid).children()
-        return [each for each in components if Path(f"/proc/{each.pid}/fd/1").readlink().name == f"{name}.log"]
+        found = []
+        for process in psutil.Process(self.airflow.process.pid).children():
+            # One that is ending has no open files any more.
+            with suppress(OSError):
+                if Path(f"/proc/{process.pid}/fd/1").readlink().name == f"{name}.log":
+                    found.append(process)
+        return found
 
     def start_again(self) -> None:
         """Start Airflow where all of it was killed, at the same address."""
@@ -145,10 +150,11 @@ class Deployment:
             failed = [task_id for task_id in failed if task_id == PRODUCER or not task_id.startswith("dbt_build.")]
         return "\n".join(f"{task_id}:\n{self.log(run_id, task_id)[-3000:]}" for task_id in failed)
 
-    def log(self, run_id: str, task_id: str, attempt: int = 1, dag_id: str = DAG_ID) -> str:
+    def log(self, run_id: str, task_id: str, attempt: int = 1, dag_id: str = DAG_ID, map_index: int = -1) -> str:
         """Return what a task logged, as text."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
-        answer = self.client.get(path, params={"full_content": True}, headers={"Accept": "application/x-ndjson"})
+        params = {"full_content": True, "map_index": map_index}
+        answer = self.client.get(path, params=params, headers={"Accept": "application/x-ndjson"})
         return answer.raise_for_status().text
 
     def exports(self) -> list[dict[str, Any]]:

@@ -32,7 +32,8 @@ def uses_of(deployment: Deployment, dag_id: str, run_id: str) -> list[Use]:
     for task in tasks:
         if task["pool"] == POOL and task["start_date"]:
             assert task["try_number"] == 1, task
-            assert "Could not set lock" not in deployment.log(run_id, task["task_id"], dag_id=dag_id)
+            log = deployment.log(run_id, task["task_id"], dag_id=dag_id, map_index=task["map_index"])
+            assert "Could not set lock" not in log
             begin, end = (datetime.datetime.fromisoformat(task[name]) for name in ("start_date", "end_date"))
             uses.append(Use(f"{run_id} {task['task_id']}", begin, end, task["pool_slots"] == POOL_SLOTS))
     return uses

@@ -35,7 +35,7 @@ RUN_BY = {
         "tests/end_to_end/test_chaos.py::test_a_night_in_which_something_is_killed_ends_as_one_that_nobody_disturbs"
     ),
     "airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01": (
-        "tests/end_to_end/test_refresh.py::test_a_backfill_writes_history_and_leaves_newer_marts_and_customers_alone"
+        "tests/end_to_end/test_schedule.py::test_a_backfilled_date_writes_history_and_publishes_nothing"
     ),
     (
         "airflow backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01 "

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from include.customer_360.catalog import load_catalog
 from include.customer_360.settings import PROJECT_ROOT
-from tests.end_to_end.backfills import audiences_of, create_by_command, runs_of, unlike_pandas
+from tests.end_to_end.backfills import create_by_command, runs_of
 
 if TYPE_CHECKING:
     from tests.alert_servers import AlertServers
@@ -89,7 +89,7 @@ def test_a_rerun_of_the_date_changes_nothing(deployment: Deployment, second_run:
     assert second_run.audiences == deployment.audiences()
 
 
-def test_a_failed_validation_publishes_nothing_and_the_next_good_run_of_the_date_clears_up(
+def test_a_failed_validation_publishes_nothing_and_when_it_is_cleared_the_run_publishes(
     deployment: Deployment, green: str, people: AlertServers
 ) -> None:
     marts, audiences = deployment.published(), deployment.audiences()
@@ -117,39 +117,6 @@ def test_a_failed_validation_publishes_nothing_and_the_next_good_run_of_the_date
     assert states["run_again"] == "skipped"
     assert deployment.attempts(run_id) == []
     assert log.rstrip().rpartition("What to do: ")[2].startswith("docs/runbook.md#validate_mart")
-
-    deployment.query("delete from ops.publications where dag_run_id = 'planted'")
-    failed, (run_id, state) = run_id, deployment.run(as_of_date="2026-03-31")
-    assert state == "success", deployment.tasks(run_id)
-    assert people.told_of(failed, run_id, count=2) == [("failure", failed), ("recovery", run_id)]
-    [told] = [posted.body for posted in people.posts if posted.body.get("run_id") == failed]
-    [failure] = told["failures"]
-    [check] = failure["checks"]
-    assert (check["mart"], check["check"]) == ("customer_360_profile", "profile_row_count_near_published")
-    assert "row_count 300" in check["observed"]
-    assert failure["log"].endswith(f"/runs/{quote(failed)}/tasks/validate_marts.validate_customer_360_profile")
-    mails = [
-        mail.subject
-        for mail in people.mails
-        if f"/runs/{quote(failed)}" in mail.text or f"/runs/{quote(run_id)}" in mail.text
-    ]
-    assert mails == [told["subject"], "customer_360_refresh recovered: 2026-03-31 went well"]
-
-    assert deployment.wait_for_export_of(run_id)["partition_key"] == "2026-03-31"
-    assert deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_profile") == [
-        ("2026-03-31",)
-    ]
-    assert run_schemas(deployment) == []
-
-
-def test_a_failed_validation_that_is_cleared_with_what_follows_publishes(deployment: Deployment, green: str) -> None:
-    deployment.query(
-        "insert into ops.publications (dag_run_id, as_of_date, mart, row_count, lifetime_value, published_at) "
-        "select 'planted', date '2026-03-30', 'customer_360_profile', 3000, "
-        "sum(lifetime_value), timestamp '2099-01-01' from marts.customer_360_profile"
-    )
-    run_id, state = deployment.run(as_of_date="2026-03-31")
-    assert state == "failed"
     checks = f"select mart, count(*) from ops.validation_results where dag_run_id = '{run_id}' group by 1 order by 1"
     failed = (
         "select mart, check_name from ops.validation_results "
@@ -158,6 +125,7 @@ def test_a_failed_validation_that_is_cleared_with_what_follows_publishes(deploym
     kept = deployment.query(checks)
     assert [mart for mart, _ in kept] == sorted((*MARTS, "sources"))
     assert deployment.query(failed) == [("customer_360_profile", "profile_row_count_near_published")]
+    assert people.told_of(run_id, count=1) == [("failure", run_id)]
 
     deployment.query("delete from ops.publications where dag_run_id = 'planted'")
     deployment.client.post(
@@ -174,7 +142,24 @@ def test_a_failed_validation_that_is_cleared_with_what_follows_publishes(deploym
     assert deployment.state(run_id) == "success", deployment.failures(run_id)
     assert deployment.query(checks) == kept
     assert deployment.query(failed) == []
+    assert people.told_of(run_id, count=2) == [("failure", run_id), ("recovery", run_id)]
+    [told] = [
+        posted.body
+        for posted in people.posts
+        if (posted.body.get("event"), posted.body.get("run_id")) == ("failure", run_id)
+    ]
+    [failure] = told["failures"]
+    [check] = failure["checks"]
+    assert (check["mart"], check["check"]) == ("customer_360_profile", "profile_row_count_near_published")
+    assert "row_count 300" in check["observed"]
+    assert failure["log"].endswith(f"/runs/{quote(run_id)}/tasks/validate_marts.validate_customer_360_profile")
+    mails = [mail.subject for mail in people.mails if f"/runs/{quote(run_id)}" in mail.text]
+    assert mails == [told["subject"], "customer_360_refresh recovered: 2026-03-31 went well"]
     assert deployment.wait_for_export_of(run_id)["partition_key"] == "2026-03-31"
+    assert deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_profile") == [
+        ("2026-03-31",)
+    ]
+    assert run_schemas(deployment) == []
 
 
 def test_a_failed_data_test_ends_the_run_and_clearing_it_does_not_pass(
@@ -207,26 +192,6 @@ def test_a_failed_data_test_ends_the_run_and_clearing_it_does_not_pass(
     assert deployment.state(run_id) == "failed"
     assert "does not run twice" in deployment.log(run_id, "dbt_build.dbt_producer_watcher", attempt=2)
     assert deployment.published() == marts
-
-
-def test_a_backfill_writes_history_and_leaves_newer_marts_and_customers_alone(
-    deployment: Deployment, green: str
-) -> None:
-    marts = deployment.published()
-    del marts["customer_360_history"]
-    create_by_command(deployment, ["2026-03-01"])
-    run_id = runs_of(deployment, ["2026-03-01"])["2026-03-01"]["dag_run_id"]
-    assert deployment.state(run_id) == "success", deployment.failures(run_id)
-    assert deployment.tasks(run_id)["publish"] == "skipped"
-    assert "The published marts are of 2026-03-30" in deployment.note(run_id)
-    dates = deployment.query("select distinct cast(as_of_date as varchar) from marts.customer_360_history order by 1")
-    assert dates == [("2026-03-01",), ("2026-03-30",)]
-    assert unlike_pandas(deployment, [date for (date,) in dates]) == []
-    assert audiences_of(deployment) == {"2026-03-30"}
-    now = deployment.published()
-    del now["customer_360_history"]
-    assert now == marts
-    assert deployment.asset_events(run_id) == []
 
 
 def test_a_backfill_of_dates_that_were_run_restates_them_and_keeps_what_that_changed(

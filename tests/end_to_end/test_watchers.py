@@ -7,16 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import psutil
 import pytest
 
-from include.customer_360.settings import PROJECT_ROOT, Settings
-from local.sample import write_sample
-from tests.deployment import Deployment, deployed
+from include.customer_360.settings import PROJECT_ROOT
+from tests.deployment import Deployment
 from tests.end_to_end.conftest import LAST_DAY, SecondRun
 
 PRODUCER = "dbt_build.dbt_producer_watcher"
@@ -135,25 +132,9 @@ def test_a_green_run_that_is_cleared_fails_and_leaves_the_marts(
     assert deployment.published() == marts
 
 
-@pytest.fixture
-def quick_to_replace(tmp_path: Path) -> Iterator[Deployment]:
-    """A deployment of its own that takes a triggerer for dead after five seconds of silence."""
-    settings = Settings(
-        warehouse_file=tmp_path / "warehouse.duckdb", export_root=str(tmp_path / "exports"), _env_file=None
-    )
-    write_sample(settings.warehouse_file, customers=100, months=9, seed=42, as_of_date=LAST_DAY)
-    patience = {
-        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
-    }
-    with deployed(settings, patience) as deployment:
-        yield deployment
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="tells the components from each other by /proc")
-def test_watchers_outlive_their_triggerer(quick_to_replace: Deployment) -> None:
+def test_watchers_outlive_their_triggerer(deployment: Deployment, green: str) -> None:
     """A second triggerer takes the watchers while the first is held, and is killed in the middle of the build."""
-    deployment = quick_to_replace
     [triggerer] = deployment.components("triggerer")
     first = [triggerer, *triggerer.children(recursive=True)]
     with ExitStack() as at_the_end:

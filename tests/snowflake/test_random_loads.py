@@ -13,7 +13,7 @@ from tests.snowflake.conftest import RUN_SCHEMA, emulator
 
 # The second takes some of its loads in ranges.
 SEEDS = (3, 4)
-LOADS = 4
+LOADS = 3
 
 
 class SnowflakeLoads(Loads):

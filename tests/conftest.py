@@ -36,13 +36,17 @@ WITH_AIRFLOW = ("tests/end_to_end/", "tests/snowflake/test_refresh_on_snowflake.
 LONGEST = (
     "airflow",
     "tests/snowflake/test_refresh_on_snowflake.py",
+    "tests/end_to_end/test_schedule.py",
     "tests/end_to_end/test_chaos.py",
     "commands",
     "emulator",
+    "tests/integration/test_scaffolded_project.py",
     "tests/integration/test_load_property.py",
     "tests/snowflake/test_random_loads.py",
     "tests/integration/test_small_disk.py",
     "tests/integration/test_file_size.py",
+    "tests/integration/test_benchmark_parts.py",
+    "tests/integration/test_bad_data.py",
     "tests/integration/test_load_history.py",
     "tests/unit/test_validations.py",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,33 +36,43 @@ def people() -> Iterator[AlertServers]:
         yield servers
 
 
+@contextmanager
+def tried_deployment(folder: Path, people: AlertServers) -> Iterator[Deployment]:
+    """Run a deployment that is quick to notice and to retry, tells these people, and has only its sources."""
+    settings = Settings(warehouse_file=folder / "warehouse.duckdb", export_root=str(folder / "exports"), _env_file=None)
+    write_sample(settings.warehouse_file, customers=CUSTOMERS, months=9, seed=42, as_of_date=LAST_DAY)
+    environment = {
+        **QUICK_TO_NOTICE,
+        **quick_to_retry(folder),
+        **people.connections("alerts_http", "alerts_smtp"),
+    }
+    with deployed(settings, environment, as_a_service=True) as deployment:
+        yield deployment
+
+
+def run_once(deployment: Deployment, left: Path) -> tuple[str, Path]:
+    """Run 2026-03-30, which is expected to succeed, and keep all that it left in a folder: its id, and the folder."""
+    run_id, state = deployment.run(as_of_date="2026-03-30")
+    assert state == "success", deployment.tasks(run_id)
+    deployment.wait_for_export_of(run_id)
+    deployment.keep(left)
+    return run_id, left
+
+
 @pytest.fixture(scope="session")
 def deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, people: AlertServers
 ) -> Iterator[Deployment]:
-    """The deployment, whose warehouse has only its sources."""
-    folder = tmp_path_factory.mktemp("deployment")
-    settings = Settings(warehouse_file=folder / "warehouse.duckdb", export_root=str(folder / "exports"), _env_file=None)
-    write_sample(settings.warehouse_file, customers=CUSTOMERS, months=9, seed=42, as_of_date=LAST_DAY)
+    """The deployment that the tests of the group `airflow` share."""
     with ExitStack() as running:
         request.session.stash[RUNNING] = running
-        environment = {
-            **QUICK_TO_NOTICE,
-            **quick_to_retry(folder),
-            **people.connections("alerts_http", "alerts_smtp"),
-        }
-        yield running.enter_context(deployed(settings, environment, as_a_service=True))
+        yield running.enter_context(tried_deployment(tmp_path_factory.mktemp("deployment"), people))
 
 
 @pytest.fixture(scope="session")
 def first_run(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """A first run, for 2026-03-30, which is expected to succeed: its id, and a folder with all that it left."""
-    run_id, state = deployment.run(as_of_date="2026-03-30")
-    assert state == "success", deployment.tasks(run_id)
-    deployment.wait_for_export_of(run_id)
-    left = tmp_path_factory.mktemp("green")
-    deployment.keep(left)
-    return run_id, left
+    """The shared deployment's first run: its id, and a folder with all that it left."""
+    return run_once(deployment, tmp_path_factory.mktemp("green"))
 
 
 class SecondRun(NamedTuple):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.alert_servers import AlertServers
 from tests.deployment import PRODUCER, Deployment
 from tests.end_to_end.chaos import (
     DAY,
@@ -23,8 +24,22 @@ from tests.end_to_end.chaos import (
     torn_for_readers,
     undisturbed_night,
 )
+from tests.end_to_end.conftest import run_once, tried_deployment
 
 KILLS = (Kill("the dbt build", 0.6, PRODUCER), Kill("publish", 0.5, "publish"), Kill("the scheduler", 0.5))
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory, people: AlertServers) -> Iterator[Deployment]:
+    """A deployment of these tests alone: in `make test` another process has it, or this one behind the shared one."""
+    with tried_deployment(tmp_path_factory.mktemp("deployment"), people) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="module")
+def first_run(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """Its first run: its id, and a folder with all that it left."""
+    return run_once(deployment, tmp_path_factory.mktemp("green"))
 
 
 @pytest.fixture(scope="module")

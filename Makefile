@@ -18,7 +18,7 @@ DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
 .PHONY: help refresh up down airflow load backup restore new-metric new-campaign suppress erase snowflake-setup snowflake-doctor \
-	load-history test test-fast test-snowflake lint rooms chaos bench clean
+	load-history test test-fast test-snowflake lint lint-style lint-sql lint-types lint-dbt rooms chaos bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -79,12 +79,20 @@ test-fast: $(READY) $(MANIFEST) ## Run the unit tests, the Dags' and one small d
 test-snowflake: $(READY) $(MANIFEST) ## Run tests/snowflake on a real account, named by SNOWFLAKE_ variables
 	@$(PY) -m pytest tests/snowflake --real-account
 
-lint: $(READY) $(MANIFEST) ## Check style of Python and SQL, types, the direction of imports, the dbt project
+lint: lint-style lint-sql lint-types lint-dbt ## Check style of Python and SQL, types, the direction of imports, the dbt project
+
+lint-style: $(READY)
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/lint-imports --no-logo
+
+lint-sql: $(READY) $(MANIFEST)
 	@.venv/bin/sqlfluff lint include/dbt/models include/dbt/snapshots include/dbt/tests include/sql deploy
+
+lint-types: $(READY)
 	@.venv/bin/mypy
+
+lint-dbt: $(READY) $(MANIFEST)
 	@COLUMNS=180 .venv/bin/dbt-bouncer run --show-all-failures
 
 rooms: $(READY) ## Draw the rooms and their imports anew: docs/images/rooms.svg

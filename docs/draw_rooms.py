@@ -21,6 +21,7 @@ CONTENTS = {
     "catalog": "marts, campaigns",
     "connection": "the warehouse's",
     "settings": "environment, .env",
+    "semantics": "metrics, dimensions",
     "assets": "what Dags exchange",
     "dbt_vars": "thresholds",
     "dbt_seeds": "known names",

@@ -4,7 +4,8 @@ Runs the statements of deploy/snowflake, file after file: roles, warehouses, sch
 and Airflow's user. All of them can be repeated, so a set-up that stopped is simply started again. With DRY_RUN=1 they
 are printed instead, as a script, and nothing is connected to. DEPLOYMENT names the database, and begins the names of
 roles, warehouses, monitors and users, so that several deployments stand beside each other in one account.
-SNOWFLAKE_EDITION says which edition the account has; without it the account is asked.
+SNOWFLAKE_EDITION says which edition the account has; without it the account is asked. With AFTER_PUBLICATION=1 the
+files of after_publication/ are run instead: what is made of marts, which the first publication makes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
 SETUP_SQL = Path(__file__).parent
+AFTER_PUBLICATION = SETUP_SQL / "after_publication"
 DEPLOYMENT = "customer_360"
 """The deployment that is set up when none is named."""
 ENTERPRISE, STANDARD = "enterprise", "standard"
@@ -194,11 +196,13 @@ def split_statements(file: str, text: str, deployment: str = DEPLOYMENT, edition
     return [Statement(file, number, len(statements), sql) for number, sql in enumerate(statements, start=1)]
 
 
-def read_statements(deployment: str = DEPLOYMENT, edition: str = ENTERPRISE) -> list[Statement]:
-    """Return the statements of all files for one deployment on an edition, in the order in which they run."""
+def read_statements(
+    deployment: str = DEPLOYMENT, edition: str = ENTERPRISE, folder: Path = SETUP_SQL
+) -> list[Statement]:
+    """Return the statements of a folder's files for one deployment on an edition, in the order in which they run."""
     return [
         statement
-        for file in sorted(SETUP_SQL.glob("*.sql"))
+        for file in sorted(folder.glob("*.sql"))
         for statement in split_statements(file.name, file.read_text(encoding="utf-8"), deployment, edition)
     ]
 
@@ -257,8 +261,8 @@ def connect(login: SnowflakeLogin, needs: str = _NEEDS) -> SnowflakeConnection:
         ) from error
 
 
-def set_up(login: SnowflakeLogin, deployment: str) -> int:
-    """Connect, ask for the edition where none is told, and run the statements; return how many there are.
+def set_up(login: SnowflakeLogin, deployment: str, folder: Path = SETUP_SQL) -> int:
+    """Connect, ask for the edition where none is told, and run a folder's statements; return how many there are.
 
     :raises SnowflakeSetupError: when the login is incomplete or refused, or a statement fails.
     """
@@ -267,7 +271,7 @@ def set_up(login: SnowflakeLogin, deployment: str) -> int:
         if not edition:
             edition, told_by = asked_edition(connection), "as the account says"
         print(described_edition(edition, told_by))
-        statements = read_statements(deployment, edition)
+        statements = read_statements(deployment, edition, folder)
         run_statements(connection, statements)
     return len(statements)
 
@@ -276,15 +280,20 @@ def main() -> int:
     """Set up, or with DRY_RUN print the statements; return the exit code."""
     try:
         deployment, login = deployment_name(), SnowflakeLogin()
+        after = os.environ.get("AFTER_PUBLICATION", "") not in ("", "0")
+        folder = AFTER_PUBLICATION if after else SETUP_SQL
         if os.environ.get("DRY_RUN", "") not in ("", "0"):
             edition = login.told_edition() or ENTERPRISE
             print(f"-- {described_edition(edition, 'SNOWFLAKE_EDITION' if login.edition else 'unless it is set')}\n")
-            print(as_script(read_statements(deployment, edition)))
+            print(as_script(read_statements(deployment, edition, folder)))
             return 0
-        count = set_up(login, deployment)
+        count = set_up(login, deployment, folder)
     except SnowflakeSetupError as error:
         print(error, file=sys.stderr)
         return 1
+    if after:
+        print(f"What is made of the marts of {deployment} is there: {count} statements.")
+        return 0
     print(
         f"Snowflake is set up for {deployment}: {count} statements. "
         f"Next: the keys of {deployment}_airflow and {deployment}_export, docs/snowflake.md."

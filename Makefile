@@ -18,7 +18,7 @@ DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
 .PHONY: help refresh up down airflow load backup restore new-metric new-campaign suppress erase snowflake-setup snowflake-doctor \
-	load-history test test-fast test-snowflake lint lint-style lint-sql lint-types lint-dbt rooms chaos bench clean
+	load-history test test-fast test-snowflake lint lint-style lint-sql lint-types lint-dbt semantics rooms chaos bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,7 +56,7 @@ new-metric: $(READY) ## Write the files of a new metric, ready to run: make new-
 new-campaign: $(READY) ## Write the exposure of a new campaign: make new-campaign NAME=winback (TEMPLATE=1: SQL of its own)
 	@exec $(PY) -m local.scaffold campaign
 
-snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, masking (DRY_RUN=1 prints the statements; DEPLOYMENT=...)
+snowflake-setup: $(READY) ## Set up Snowflake: roles, warehouses, schemas, masking (DRY_RUN=1 prints; DEPLOYMENT=...; AFTER_PUBLICATION=1)
 	@exec $(PY) -m deploy.snowflake.set_up
 
 snowflake-doctor: $(READY) $(MANIFEST) ## Check a Snowflake account: what only it can answer (DEPLOYMENT=...)
@@ -94,6 +94,10 @@ lint-types: $(READY)
 
 lint-dbt: $(READY) $(MANIFEST)
 	@COLUMNS=180 .venv/bin/dbt-bouncer run --show-all-failures
+
+semantics: $(READY) $(MANIFEST) ## Write what follows from the metrics anew: Snowflake's semantic view, docs/semantics.md
+	@WRITE=1 $(PY) -m deploy.snowflake.semantic_view
+	@$(PY) -m docs.list_metrics
 
 rooms: $(READY) ## Draw the rooms and their imports anew: docs/images/rooms.svg
 	@$(PY) -m docs.draw_rooms

@@ -50,6 +50,7 @@ COMMANDS = (
     "make help",
     "make snowflake-setup DRY_RUN=1",
     "make rooms",
+    "make semantics",
     "make test-fast",
     *SCAFFOLDING,
     "CUSTOMERS=2000 make refresh",

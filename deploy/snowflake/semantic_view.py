@@ -1,7 +1,7 @@
 """Snowflake's semantic view, for Cortex Analyst, written from the project's metrics and dimensions.
 
     python -m deploy.snowflake.semantic_view            whether the committed file is what they give
-    WRITE=1 python -m deploy.snowflake.semantic_view    write it
+    WRITE=1 python -m deploy.snowflake.semantic_view    write it, as `make semantics` does
 
 The file, after_publication/semantic_view.sql, is a template like those of the set-up, which
 `make snowflake-setup AFTER_PUBLICATION=1` runs: the view is made of marts, which the first publication makes. Personal
@@ -28,7 +28,7 @@ VERIFIED_QUERIES = AFTER_PUBLICATION / "verified_queries.yml"
 SCHEMA = "{{ deployment }}.{{ readable }}"
 NAME = f"{SCHEMA}.customer_360"
 _UNITS = {"usd": "in dollars", "percent": "in percent", "count": "a number", "days": "in days"}
-_HEAD = """-- Written by WRITE=1 python -m deploy.snowflake.semantic_view from the dbt semantic models: change those.
+_HEAD = """-- Written by `make semantics` from the dbt semantic models: change those.
 -- On Standard Edition it is made of what readers select from there, the views of marts_read.
 {%- set readable = 'marts_read' if edition == 'standard' else 'marts' %}
 use role sysadmin;
@@ -169,8 +169,7 @@ def main() -> int:
         return 0
     if not SEMANTIC_VIEW_SQL.is_file() or SEMANTIC_VIEW_SQL.read_text(encoding="utf-8") != written:
         print(
-            f"{SEMANTIC_VIEW_SQL} is not what the semantic models give: write it with "
-            "WRITE=1 python -m deploy.snowflake.semantic_view",
+            f"{SEMANTIC_VIEW_SQL} is not what the semantic models give: write it with `make semantics`.",
             file=sys.stderr,
         )
         return 1

@@ -229,3 +229,9 @@ def test_the_picture_that_is_drawn_anew_is_the_one_there_was(printed: dict[str, 
     picture = "docs/images/rooms.svg"
     assert printed["make rooms"] == ""
     assert files_of(project)[picture] == files_of(PROJECT_ROOT)[picture]
+
+
+@pytest.mark.parametrize("file", ["deploy/snowflake/after_publication/semantic_view.sql", "docs/semantics.md"])
+def test_what_follows_from_the_metrics_is_written_as_it_was(printed: dict[str, str], project: Path, file: str) -> None:
+    assert "Written: " in printed["make semantics"]
+    assert files_of(project)[file] == files_of(PROJECT_ROOT)[file]

@@ -1,4 +1,4 @@
--- Written by WRITE=1 python -m deploy.snowflake.semantic_view from the dbt semantic models: change those.
+-- Written by `make semantics` from the dbt semantic models: change those.
 -- On Standard Edition it is made of what readers select from there, the views of marts_read.
 {%- set readable = 'marts_read' if edition == 'standard' else 'marts' %}
 use role sysadmin;

@@ -161,6 +161,11 @@ def load_sources(settings: Settings, customers_file: str, transactions_file: str
             dropped = _replace_sources(
                 connection, settings.warehouse_file, tables, (customers, transactions), loaded_at
             )
+            # The warehouse first: a load that fails leaves readers what they had.
+            for copy in (settings.published_file, settings.published_personal_file):
+                if copy.exists():
+                    copy.unlink()
+                    dropped = (*dropped, str(copy))
             return LoadSummary(_loaded(connection, customers), _loaded(connection, transactions), dropped, report)
 
 

@@ -259,6 +259,7 @@ class LocalAirflow:
             "DBT_LOG_LEVEL_FILE": "info",
             "WAREHOUSE": self.settings.warehouse,
             "WAREHOUSE_FILE": self.settings.warehouse_file,
+            "PUBLISHED_FILE": self.settings.published_file,
             "WAREHOUSE_MEMORY": self.settings.warehouse_memory,
             "WAREHOUSE_LOCK_WAIT": self.settings.warehouse_lock_wait,
             "EXPORT_ROOT": self.settings.export_root,

@@ -80,10 +80,10 @@ def print_summary(
         print_segments(console, connection)
     print_audiences(console, decided, audiences)
     query = "select * from marts.customer_360_profile limit 5"
-    say(console, f"Warehouse: {settings.warehouse_file}. To query it:")
+    say(console, f"Warehouse: {settings.warehouse_file}. To query what is published of it, also while Airflow runs:")
     say(
         console,
-        f'  .venv/bin/python -c "import duckdb; duckdb.connect({str(settings.warehouse_file)!r}, read_only=True)'
+        f'  .venv/bin/python -c "import duckdb; duckdb.connect({str(settings.published_file)!r}, read_only=True)'
         f".sql('{query}').show()\"",
     )
 

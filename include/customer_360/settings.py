@@ -58,6 +58,7 @@ class Settings(BaseSettings):
 
     warehouse: Literal["duckdb", "snowflake"] = "duckdb"
     warehouse_file: Path = Path("data/warehouse.duckdb")
+    published_file: Path = Field(default_factory=lambda given: _beside(given["warehouse_file"], "published.duckdb"))
     warehouse_memory: str = HALF_OF_THE_MACHINE
     warehouse_lock_wait: int = Field(default=600, ge=0, le=LONGEST_LOCK_WAIT)
     export_root: str = "data/exports"
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
     published_by: datetime.time | None = datetime.time(5)
     heartbeat_url: SecretStr = SecretStr("")
 
-    @field_validator("warehouse_file")
+    @field_validator("warehouse_file", "published_file")
     @classmethod
     def _from_project_root(cls, value: Path) -> Path:
         return (PROJECT_ROOT / value.expanduser()).resolve()
@@ -133,6 +134,30 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _is_a_file_of_its_own(self) -> Settings:
+        if self.warehouse_file in (self.published_file, self.published_personal_file):
+            raise ValueError(
+                f"PUBLISHED_FILE={self.published_file} would have the copy take the place of the warehouse, "
+                f"WAREHOUSE_FILE={self.warehouse_file}: give it another name"
+            )
+        if self.published_file.stem == "marts":
+            raise ValueError(
+                f"PUBLISHED_FILE={self.published_file} is called like the schema in it, and DuckDB could not tell "
+                "marts.customer_360_profile from it: give it another name"
+            )
+        return self
+
+    @property
+    def published_personal_file(self) -> Path:
+        """The copy's second file: names and addresses, for readers who may see them."""
+        return self.published_file.with_stem(f"{self.published_file.stem}_personal")
+
+    @property
+    def screens_log_file(self) -> Path:
+        """The log that the screens append to, until a night takes it into ops.screens_log."""
+        return self.published_file.parent / _beside(self.warehouse_file, "screens_log.jsonl").name
+
     @property
     def memory_of_a_reader(self) -> str:
         """What one of POOL_SLOTS sessions side by side may take of WAREHOUSE_MEMORY, as DuckDB takes it."""
@@ -155,6 +180,12 @@ class Settings(BaseSettings):
             return False
         weekday = WEEKDAYS[datetime.date.fromisoformat(as_of_date).weekday()]
         return self.test_everything_on in ("every day", weekday)
+
+
+def _beside(warehouse_file: Path, name: str) -> Path:
+    """Return the place of a file that belongs to a warehouse: two warehouses in one folder share none."""
+    stem = warehouse_file.stem
+    return warehouse_file.with_name(name if stem == "warehouse" else f"{stem}_{name}")
 
 
 def load_settings() -> Settings:

@@ -59,6 +59,7 @@ def upgraded(earlier: Path, dbt_builds: DbtBuilds) -> Path:
     drift = {measure: limits for mart in CATALOG.marts for measure, limits in mart.drift.items()}
     with pytest.MonkeyPatch.context() as environment:
         connection = {"conn_type": "duckdb", "host": str(file)}
+        environment.setenv("WAREHOUSE_FILE", str(file))
         environment.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
         with DAG("upgrade", schedule=None, template_searchpath=TEMPLATE_FOLDERS):
             sources = ValidateSourcesOperator(task_id="validate_sources", drift=drift, **run)

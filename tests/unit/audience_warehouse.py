@@ -51,10 +51,12 @@ class AudienceWarehouse:
     def __init__(self, file: Path) -> None:
         self.file = file
         with self.connect() as connection:
-            connection.execute("create schema marts; create schema ops")
+            connection.execute("create schema marts; create schema ops; create schema core")
             for table, columns in ops_columns().items():
                 self._create(connection, f"ops.{table}", columns)
             self._create(connection, "marts.customer_360_history", PROFILE_COLUMNS)
+            self._create(connection, "core.rejected_transactions", {"reject_reason": "varchar"})
+            self._create(connection, "ops.loaded_transaction_days", {"arrival_day": "date", "row_count": "bigint"})
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(self.file))

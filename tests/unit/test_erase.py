@@ -45,6 +45,7 @@ def sha256(text: str) -> str:
 def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AudienceWarehouse:
     """Two customers, whose audience is exported to a file and to two ad platforms."""
     file = tmp_path / "warehouse.duckdb"
+    monkeypatch.setenv("WAREHOUSE_FILE", str(file))
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(file)}))
     monkeypatch.setattr(audiences, "today", lambda: datetime.date(2026, 4, 1))
     monkeypatch.setattr(catalog, "load_catalog", lambda: SimpleNamespace(campaigns=[ADS]))

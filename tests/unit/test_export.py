@@ -48,6 +48,7 @@ HEADER = "customer_id,full_name,email,lifetime_value,spend_change_pct\n"
 @pytest.fixture
 def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AudienceWarehouse:
     file = tmp_path / "warehouse.duckdb"
+    monkeypatch.setenv("WAREHOUSE_FILE", str(file))
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(file)}))
     monkeypatch.setattr(audiences, "today", lambda: datetime.date(2026, 4, 1))
     return AudienceWarehouse(file)

@@ -350,6 +350,15 @@ def test_a_load_drops_what_was_made_from_the_earlier_sources_and_nothing_else(us
     assert used_shop.rows("from raw.customers order by 1") == CUSTOMERS
 
 
+def test_a_load_drops_the_copy_that_readers_have_of_the_earlier_sources(used_shop: Shop) -> None:
+    copies = [used_shop.settings.published_file, used_shop.settings.published_personal_file]
+    for copy in copies:
+        copy.touch()
+    summary = load_sources(used_shop.settings, used_shop.customers, used_shop.transactions)
+    assert summary.dropped[-2:] == tuple(map(str, copies))
+    assert [copy.exists() for copy in copies] == [False, False]
+
+
 def test_a_load_remembers_its_files(used_shop: Shop) -> None:
     load_sources(used_shop.settings, used_shop.customers, used_shop.transactions)
     assert used_shop.rows("select * exclude (loaded_at) from ops.source_loads order by loaded_at")[1:] == [

@@ -26,6 +26,7 @@ from include.customer_360.operators.publish import (
     PublishMartsOperator,
     WriteHistoryOperator,
 )
+from include.customer_360.operators.published_copy import CopyNotRenewed
 from include.customer_360.settings import SQL_TEMPLATES, TEMPLATE_FOLDERS
 from tests.small_disk import no_larger_file
 
@@ -37,9 +38,18 @@ MARTS = tuple(mart.name for mart in CATALOG.marts)
 @pytest.fixture
 def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "warehouse.duckdb"
+    monkeypatch.setenv("WAREHOUSE_FILE", str(file))
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(file)}))
     query(file, ops_tables("lifetime_value"))
+    query(file, LOADED)
     return file
+
+
+# What dbt leaves that readers see a count of.
+LOADED = (
+    "create schema core; create table core.rejected_transactions (reject_reason varchar); "
+    "create table ops.loaded_transaction_days (arrival_day date, row_count bigint)"
+)
 
 
 def ops_tables(*measures: str) -> str:
@@ -237,7 +247,7 @@ def test_on_standard_edition_readers_select_from_views_without_personal_data(
     assert publish_there(granting, monkeypatch) == ["2026-03-31"]
     views = [sql for sql in granting.ran if sql.startswith("create or replace secure view marts_read.")]
     assert [view.split()[5] for view in views] == [
-        *(f"marts_read.{name}" for name in (*MARTS_IN_ORDER, "customer_360_history", *AUDIENCE_VIEWS))
+        *(f"marts_read.{name}" for name in (*MARTS_IN_ORDER, "customer_360_history", *OPS_VIEWS))
     ]
     (profile,) = (view for view in views if "customer_360_profile copy" in view)
     selected = profile.split(" as select ")[1].removesuffix(" from marts.customer_360_profile").split(", ")
@@ -255,7 +265,10 @@ def test_on_standard_edition_a_view_that_readers_cannot_select_from_fails_by_nam
 
 
 MARTS_IN_ORDER = [mart.name for mart in CATALOG.published if mart.table_schema == "marts"]
-AUDIENCE_VIEWS = ("audience_memberships", "export_runs")
+OPS_VIEWS = (
+    *("audience_memberships", "export_runs", "publications", "validation_results"),
+    *("rejected_rows", "source_days"),
+)
 
 
 def published_dates(file: Path) -> set[datetime.date]:
@@ -399,7 +412,7 @@ def test_a_mart_that_is_built_no_more_is_dropped_where_the_setting_says_so(
     write_history(warehouse, "marts_run_20260330_h", "2026-03-30", customers=1)
     build(warehouse, "marts_run_20260331_a", "2026-03-31", customers=1)
     publish("marts_run_20260331_a", "2026-03-31")
-    assert tables_of_marts(warehouse) == {*MARTS, "by_hand", "customer_360_history", *AUDIENCE_VIEWS}
+    assert tables_of_marts(warehouse) == {*MARTS, "by_hand", "customer_360_history", *OPS_VIEWS}
 
 
 def write_history(file: Path, run_schema: str, as_of_date: str, customers: int) -> None:
@@ -717,3 +730,51 @@ def test_a_failed_runs_schema_goes_after_a_week(three_runs: Path) -> None:
     record_validation(three_runs, "marts_run_20260301_old", "2026-03-01", "old", days_ago=8)
     assert "marts_run_20260301_old" in drop_run_schemas("marts_run_20260331_own", "2026-03-31", under_way=("own",))
     assert run_schemas(three_runs) == ["marts_run_20260330_other"]
+
+
+# The copy that readers open
+
+
+def in_copy(file: Path, sql: str) -> list[tuple]:
+    """Ask the copy beside a warehouse; attached, since what is connected to stays open for the process."""
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{file.with_name('published.duckdb')}' as published (read_only); use published")
+        return connection.execute(sql).fetchall()
+
+
+def test_a_publication_leaves_its_copy_and_the_next_replaces_it(warehouse: Path) -> None:
+    for day, customers in (("2026-03-30", 3), ("2026-03-31", 2)):
+        build(warehouse, f"marts_run_{day[-2:]}", day, customers=customers)
+        publish(f"marts_run_{day[-2:]}", day, dag_run_id=day)
+        assert in_copy(warehouse, "select count(*), max(as_of_date)::varchar from marts.customer_360_profile") == [
+            (customers, day)
+        ]
+        assert in_copy(warehouse, "select max(dag_run_id) from marts.publications") == [(day,)]
+
+
+def test_where_the_copy_cannot_be_written_the_marts_are_published_and_a_retry_writes_it(
+    warehouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(warehouse, "marts_run_1", "2026-03-31", customers=3)
+    (warehouse.parent / "readers").touch()
+    monkeypatch.setenv("PUBLISHED_FILE", str(warehouse.parent / "readers" / "published.duckdb"))
+    with pytest.raises(CopyNotRenewed, match="The marts of 2026-03-31 are published in the warehouse, but "):
+        publish("marts_run_1", "2026-03-31")
+    assert published_dates(warehouse) == {datetime.date(2026, 3, 31)}
+    monkeypatch.delenv("PUBLISHED_FILE")
+    assert publish("marts_run_1", "2026-03-31") == ["2026-03-31"]
+    assert in_copy(warehouse, "select count(*) from marts.customer_360_profile") == [(3,)]
+
+
+def test_a_date_of_a_backfill_reaches_the_copy_as_history_beside_the_newer_marts(warehouse: Path) -> None:
+    build(warehouse, "marts_run_2", "2026-03-31", customers=2)
+    publish("marts_run_2", "2026-03-31")
+    query(
+        warehouse,
+        "create table marts.customer_360_history as select date '2026-03-30' as as_of_date, 'CUST1' as customer_id",
+    )
+    build(warehouse, "marts_run_1", "2026-03-30", customers=1)
+    with pytest.raises(AirflowSkipException):
+        publish("marts_run_1", "2026-03-30")
+    assert in_copy(warehouse, "select as_of_date::varchar from marts.customer_360_history") == [("2026-03-30",)]
+    assert in_copy(warehouse, "select count(*) from marts.customer_360_profile") == [(2,)]

@@ -130,5 +130,7 @@ def test_an_empty_audience_is_a_warning_with_its_reason(summary: list[str]) -> N
 
 def test_audiences_and_the_warehouse_are_named_with_their_paths_and_a_query(summary: list[str], tmp_path: Path) -> None:
     assert "retention  csv              1,234  /out/retention/audience.csv" in summary
-    assert summary[-2] == f"Warehouse: {tmp_path}/raw.duckdb. To query it:"
-    assert f"duckdb.connect('{tmp_path}/raw.duckdb', read_only=True)" in summary[-1]
+    assert summary[-2] == (
+        f"Warehouse: {tmp_path}/raw.duckdb. To query what is published of it, also while Airflow runs:"
+    )
+    assert f"duckdb.connect('{tmp_path}/raw_published.duckdb', read_only=True)" in summary[-1]

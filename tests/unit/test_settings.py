@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,46 @@ def test_what_is_kept_for_ever_is_0(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"KEEP_{name}_DAYS", "0")
     settings = load_settings()
     assert (settings.keep_validation_results_days, settings.keep_exports_days, settings.keep_history_days) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "files"),
+    [
+        ("warehouse", ["published.duckdb", "published_personal.duckdb", "screens_log.jsonl"]),
+        ("own", ["own_published.duckdb", "own_published_personal.duckdb", "own_screens_log.jsonl"]),
+    ],
+)
+def test_two_warehouses_in_one_folder_share_no_file_of_their_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warehouse: str, files: list[str]
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_FILE", str(tmp_path / f"{warehouse}.duckdb"))
+    settings = load_settings()
+    found = [settings.published_file, settings.published_personal_file, settings.screens_log_file]
+    assert found == [tmp_path / name for name in files]
+
+
+def test_the_copy_lies_where_it_is_told_to_and_its_other_files_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUBLISHED_FILE", str(tmp_path / "readers" / "customers.duckdb"))
+    settings = load_settings()
+    assert settings.published_file == tmp_path / "readers" / "customers.duckdb"
+    assert settings.published_personal_file == tmp_path / "readers" / "customers_personal.duckdb"
+    assert settings.screens_log_file == tmp_path / "readers" / "screens_log.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "published", "message"),
+    [
+        ("w.duckdb", "w.duckdb", "would have the copy take the place of the warehouse"),
+        ("w_personal.duckdb", "w.duckdb", "would have the copy take the place of the warehouse"),
+        ("w.duckdb", "marts.duckdb", "is called like the schema in it"),
+    ],
+)
+def test_a_copy_in_the_place_of_the_warehouse_or_called_like_its_schema_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warehouse: str, published: str, message: str
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_FILE", str(tmp_path / warehouse))
+    monkeypatch.setenv("PUBLISHED_FILE", str(tmp_path / published))
+    with pytest.raises(SettingsError, match=f"PUBLISHED_FILE=.*{message}"):
+        load_settings()

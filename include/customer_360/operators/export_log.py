@@ -14,6 +14,7 @@ from include.customer_360.failures import KILLED, WHY
 from include.customer_360.operators.approval import ApproveAudienceOperator
 from include.customer_360.operators.audience_files import AT_THE_TOP, remove_older
 from include.customer_360.operators.audiences import STATUSES, AudienceOperator
+from include.customer_360.operators.published_copy import renew_copy
 from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class LogExportsOperator(AudienceOperator):
 
     It takes out of the memberships who was suppressed while the files were written, so that they say who is in them,
     and everybody of an audience that was not approved. A destination that failed, or was not approved, has a row too,
-    with its reason; one that the run did not ask for has none. It comes last,
+    with its reason; one that the run did not ask for has none. On DuckDB the copy that readers open has all of it then.
+    It comes last,
     whatever happened before it, and so fails with whatever failed: a run ends as its last task does.
     Then the files of exports that are older than KEEP_EXPORTS_DAYS are removed, but for the newest of each campaign and
     destination; what cannot be is said in the log, and the next run tries again.
@@ -58,6 +60,7 @@ class LogExportsOperator(AudienceOperator):
 
         :raises AirflowSkipException: when nothing was exported and nothing failed.
         :raises AirflowFailException: when a task of the run failed.
+        :raises CopyNotRenewed: when it is recorded, and readers' copy of it could not be written.
         """
         ti = context["ti"]
         states = ti.get_task_states(dag_id=self.dag_id, run_ids=[self.dag_run_id]).get(self.dag_run_id, {})
@@ -128,6 +131,7 @@ class LogExportsOperator(AudienceOperator):
                 f"insert into ops.export_runs ({', '.join(COLUMNS)}) values ({', '.join([mark] * len(COLUMNS))})", rows
             )
             cursor.execute("commit")
+            renew_copy(cursor, load_settings(), self.log.info, changed=())
 
     def _rows_of(
         self,

@@ -22,6 +22,7 @@ from include.customer_360.operators.base import (
 )
 from include.customer_360.operators.evolution import add_missing, columns_in, refuse_changed
 from include.customer_360.operators.lineage import Check, checks_of, is_told, lineage_of
+from include.customer_360.operators.published_copy import HISTORY, renew_copy
 from include.customer_360.operators.turn import Turn, turn
 from include.customer_360.settings import load_settings
 
@@ -84,7 +85,7 @@ class PublishMartsOperator(WritesForAllOperator):
     """Put what `run_schema` holds before the readers, and emit the asset for partition as_of_date.
 
     On DuckDB all of it changes in one transaction. On Snowflake each table is whole, and they change one after the
-    other, within seconds, what the others are made of first.
+    other, within seconds, what the others are made of first. On DuckDB the copy that readers open follows the commit.
 
     Skipped, without an asset event, when newer marts are published: a backfill never takes readers back in time.
     Returns (XCom) the number of rows per mart. Its templates may also use `published`, `published_at`.
@@ -110,12 +111,14 @@ class PublishMartsOperator(WritesForAllOperator):
         """Publish.
 
         :raises AirflowSkipException: when the published marts are of a later date than this run's.
+        :raises CopyNotRenewed: when the marts are published and readers' copy of them could not be written.
         :raises GrantsLost: when, on Snowflake, readers or exports cannot select from what is published.
         """
         with self.warehouse_session() as (hook, cursor):
             with self.own_turn(context, cursor, hook):
                 published = max(published_as_of_dates(cursor) or (), default=None)
                 if published and published > datetime.date.fromisoformat(self.as_of_date):
+                    renew_copy(cursor, load_settings(), self.log.info, changed=[HISTORY])
                     raise AirflowSkipException(
                         f"The published marts are of {published}, newer than this run's {self.as_of_date}: they stay. "
                         f"marts.customer_360_history has {self.as_of_date}."
@@ -131,6 +134,7 @@ class PublishMartsOperator(WritesForAllOperator):
                     "tables that exist and on future ones, then clear this task."
                 )
             self._removed_from_the_catalog(cursor)
+            renew_copy(cursor, load_settings(), self.log.info)
             cursor.execute(
                 f"select mart, row_count from ops.publications where dag_run_id = {hook.placeholder} "
                 f"and published_at = {hook.placeholder}",

@@ -1,6 +1,6 @@
 {#- Puts the validated marts of one run in front of the readers, in one transaction: they see the old marts or the new,
     never some of each. -#}
-{% import 'publish/audience_views.jinja' as audiences -%}
+{% import 'publish/ops_views.jinja' as readers -%}
 begin transaction;
 
 create schema if not exists marts;
@@ -13,5 +13,5 @@ select * from {{ run_schema }}.{{ mart.name }};
 {% include 'publish/publication.jinja' %}
 {% endif %}
 {%- endfor %}
-{{ audiences.audience_views('marts') }}
+{{ readers.ops_views('marts') }}
 commit;

@@ -4,7 +4,7 @@
     clone of a transient table has to be transient: the marts can be built again, core and history are permanent. With
     copy grants a clone gets no future grants, so the first of all stands in for the table that it would replace. On Standard
     Edition, which has no masking policies, readers get views without personal data. -#}
-{% import 'publish/audience_views.jinja' as audiences -%}
+{% import 'publish/ops_views.jinja' as readers -%}
 create schema if not exists marts;
 
 create schema if not exists intermediate;
@@ -15,7 +15,7 @@ create transient table if not exists {{ mart.table_schema }}.{{ mart.name }} lik
 create or replace transient table {{ mart.table_schema }}.{{ mart.name }}
 clone {{ run_schema }}.{{ mart.name }} copy grants;
 {% endfor %}
-{{ audiences.audience_views('marts', 'secure view', ' copy grants') }}
+{{ readers.ops_views('marts', 'secure view', ' copy grants') }}
 {%- if edition == 'standard' %}
 {% include 'publish/readers_views.jinja' %}
 {% endif %}

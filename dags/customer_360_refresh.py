@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, CronPartitionTimetable, Param, TaskGroup, chain
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
@@ -24,6 +25,7 @@ from include.customer_360.known_warnings import silence_known_warnings
 from include.customer_360.operators.again import RunAgainOperator
 from include.customer_360.operators.build import before_dbt_build
 from include.customer_360.operators.export import CheckExportRootOperator
+from include.customer_360.operators.nights import LogNightOperator, keep_start
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.operators.validate import (
     KeepValidationResultsOperator,
@@ -48,6 +50,8 @@ the asset `customer_360/published`, which starts `campaign_exports`.
 - **Where**: the marts are built and checked in `marts_run_<date>_<run>`; readers see `marts` only. A failed run leaves
   `marts` as it was and its own schema for inspection. A run for an older date than the published one writes history
   and publishes nothing (`publish` is skipped).
+- **Afterwards**: `ops.nights` has a row per run that ended, failed ones too, `ops.night_steps` its tasks: **log_night**
+  writes them. On DuckDB readers open a copy, `PUBLISHED_FILE`, which publish, log_night and the exports renew.
 - **Again**: a rerun of a date gives the same rows. After a failure start a new run for the same `as_of_date` instead of
   clearing tasks of `dbt_build`. When nothing but connections failed, **run_again** does so, with the same form, twice
   at most; the runs' notes say which takes the place of which. To stop a night, mark its run as failed, not a task.
@@ -88,7 +92,12 @@ The note of the run names the task and the reason; the task's log ends with it.
   `ops.validation_results` when **keep_validation_results** has run, which it does after the last validation, passed or
   not. A row count or total that moved too far and is right: run again with *Accept drift*.
 - **keep_validation_results**, **write_history**, **publish**, **drop_run_schemas**: the warehouse was not reachable;
-  they are retried. Clear them to try again. *Connection ... is refused*: no retry helps; the log says what to correct.
+  they are retried. Clear them to try again. *are published in the warehouse, but ...* (publish): the copy that readers
+  open could not be written; see that there is room and that its place may be written, then clear publish. *Connection
+  ... is refused*: no retry helps; the log says what to correct.
+- **log_night**: the warehouse was not reachable, or could not be written; the run did what it did. What it warns of,
+  the log of the screens or the readers' copy, waits for the next night. **run_went_well** runs nothing: it is red when
+  something before it is, so that the run is.
 - **as_of_date ... is not over yet**: the form or the partition key names today or a later date.
 - A task stays in *scheduled*: its pool is missing, full or too small, `warehouse` or, for the build on Snowflake,
   `core_load`. `warehouse` has 8 slots; on DuckDB a task that writes takes all of them and waits for those that read.
@@ -135,6 +144,7 @@ with DAG(
         "retries": 2,
         "retry_delay": timedelta(minutes=2),
         "execution_timeout": timedelta(minutes=30) + LOCK_WAIT,
+        "on_execute_callback": keep_start,
         "on_failure_callback": keep_reason,
         "on_skipped_callback": keep_reason,
     },
@@ -259,11 +269,15 @@ with DAG(
         task_id="run_again", as_of_date=AS_OF_DATE, test_scope=TEST_SCOPE, execution_timeout=timedelta(hours=3)
     )
 
+    # A run ends as its last tasks do. log_night succeeds whatever failed; this one, which no worker runs, does not.
+    run_went_well = EmptyOperator(task_id="run_went_well", trigger_rule="none_failed", on_execute_callback=None)
+    log_night = LogNightOperator(task_id="log_night", as_of_date=AS_OF_DATE, trigger_rule="all_done")
+
     chain(check_export_root, validate_sources, dbt_build, write_history)
     # Kept whatever they are; what follows needs each validation's success besides.
     chain(validate_marts, keep_results, write_history)
     chain(validate_marts, write_history, publish, drop_run_schemas)
-    # Beside drop_run_schemas, by which the run stays failed.
+    # Beside drop_run_schemas, by which run_went_well has its state.
     [
         check_export_root,
         validate_sources,
@@ -272,3 +286,5 @@ with DAG(
         write_history,
         publish,
     ] >> run_again
+    drop_run_schemas >> run_went_well
+    [drop_run_schemas, run_again] >> log_night

@@ -96,7 +96,7 @@ select 'ops.' || table_name from information_schema.tables
 where
     table_catalog = 'warehouse'
     and table_schema = 'ops'
-    and table_name not in ('source_loads', 'suppressions', 'warehouse')
+    and table_name not in ('source_loads', 'suppressions', 'warehouse', 'screens_log')
 order by table_name
 """
 

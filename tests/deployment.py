@@ -42,6 +42,12 @@ class Deployment:
         """Return a connection that reads the warehouse file, opened as soon as no task writes; it sees one state."""
         return self._opened(read_only=True)
 
+    def in_copy(self, sql: str) -> list[tuple]:
+        """Ask the copy that readers open; it is attached, since what is connected to stays open for the process."""
+        with duckdb.connect() as connection:
+            connection.execute(f"attach '{self.settings.published_file}' as copy (read_only); use copy")
+            return connection.execute(sql).fetchall()
+
     def _opened(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + 60
         while True:
@@ -78,20 +84,24 @@ class Deployment:
         self.airflow.wait_until_healthy()
 
     def keep(self, folder: Path) -> None:
-        """Copy the warehouse file and the audiences to a folder, as they are when no task has the file."""
+        """Copy the warehouse file, its copy and the audiences to a folder, as they are when no task has the file."""
         self.query("checkpoint")
         folder.mkdir(exist_ok=True)
         shutil.copy(self.settings.warehouse_file, folder / "warehouse.duckdb")
+        for copy in (self.settings.published_file, self.settings.published_personal_file):
+            shutil.copy(copy, folder / copy.name)
         shutil.copytree(self.settings.export_root, folder / "exports")
 
     def put_back(self, folder: Path) -> None:
-        """Put warehouse and audiences back as `keep` left them in a folder, whatever was done since; no run goes on."""
+        """Put warehouse, copy and audiences back as `keep` left them, whatever was done since; no run goes on."""
         self.airflow.fail_cut_off_runs(self.client)
         # Once this has the file, no task has it.
         self.query("checkpoint")
         warehouse_file = self.settings.warehouse_file
         assert not warehouse_file.with_name(f"{warehouse_file.name}.wal").exists()
         shutil.copy(folder / "warehouse.duckdb", warehouse_file)
+        for copy in (self.settings.published_file, self.settings.published_personal_file):
+            shutil.copy(folder / copy.name, copy)
         shutil.rmtree(self.settings.export_root, ignore_errors=True)
         shutil.copytree(folder / "exports", self.settings.export_root)
 

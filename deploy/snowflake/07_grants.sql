@@ -71,7 +71,7 @@ grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_exporter
 -- was exported before. It writes none of it: the decision and the log are the transformer's, to whom the tables belong,
 -- as all of ops; a run makes them too.
 use role {{ deployment }}_transformer;
-{% for table in ('warehouse', 'audience_memberships', 'suppressions', 'export_runs') %}
+{% for table in ('warehouse', 'audience_memberships', 'suppressions', 'export_runs', 'screens_log') %}
 create table if not exists {{ deployment }}.ops.{{ table }} (
     {%- for column, data_type in ops.columns[table].items() %}
     {{ column }} {{ data_type }}{{ ',' if not loop.last }}
@@ -85,6 +85,11 @@ grant usage on schema {{ deployment }}.ops to role {{ deployment }}_exporter;
 {%- for table in ('warehouse', 'audience_memberships', 'suppressions', 'export_runs') %}
 grant select on table {{ deployment }}.ops.{{ table }} to role {{ deployment }}_exporter;
 {% endfor %}
+-- Reader: the screens write down who looks whom up, with the viewer's role. Nobody reads it with that role.
+grant usage on schema {{ deployment }}.ops to role {{ deployment }}_reader;
+
+grant insert on table {{ deployment }}.ops.screens_log to role {{ deployment }}_reader;
+
 -- Developer: of production the tables and views of raw and core. Snowflake cannot say what a schema that is made is to
 -- be called: dev_<user>_... is the part of dbt's target dev. What is made there belongs to this role, so developers can
 -- write to each other's. Without masking policies nothing of production: raw and core have names and addresses.

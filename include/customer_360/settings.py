@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     keep_validation_results_days: int = Field(default=400, ge=0)
     keep_exports_days: int = Field(default=400, ge=0)
     keep_history_days: int = Field(default=0, ge=0)
+    keep_screens_log_days: int = Field(default=400, ge=0)
     runbook_url: str = ""
     published_by: datetime.time | None = datetime.time(5)
     heartbeat_url: SecretStr = SecretStr("")

@@ -13,12 +13,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, CronPartitionTimetable
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import MANIFEST, load_catalog
+from include.customer_360.operators.nights import keep_start
 from include.customer_360.operators.watch import DbtNodeWatcherOperator
 from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES, load_settings
 from plugins import customer_360_macros
@@ -33,6 +35,7 @@ WRITERS = (
     "write_history",
     "publish",
     "drop_run_schemas",
+    "log_night",
 )
 
 
@@ -237,6 +240,34 @@ def test_results_are_kept_whatever_they_are_and_before_anything_is_written_for_r
     # Kept is not passed: what comes after needs both.
     assert validations | {"keep_validation_results"} <= dag.get_task("write_history").upstream_task_ids
     assert dag.get_task("write_history").trigger_rule == "all_success"
+
+
+def test_a_night_is_logged_last_whatever_came_of_it_and_turns_no_failed_run_green(dag: DAG) -> None:
+    """A run ends as the tasks do that nothing comes after."""
+    log_night = dag.get_task("log_night")
+    before = log_night.get_flat_relative_ids(upstream=True)
+    assert before == {task.task_id for task in dag.tasks} - {"log_night", "run_went_well"}
+    assert log_night.trigger_rule == "all_done"
+    assert {task.task_id for task in dag.tasks if not task.downstream_task_ids} == {"log_night", "run_went_well"}
+    run_went_well = dag.get_task("run_went_well")
+    assert run_went_well.upstream_task_ids == {"drop_run_schemas"}
+    assert run_went_well.trigger_rule == dag.get_task("drop_run_schemas").trigger_rule == "none_failed"
+    # As a teardown it would keep a run that is marked as failed by hand from failing: its other tasks are skipped then.
+    assert not log_night.is_teardown
+
+
+def test_what_ends_a_run_takes_no_worker(dag: DAG) -> None:
+    run_went_well = dag.get_task("run_went_well")
+    assert run_went_well.inherits_from_empty_operator
+    assert not run_went_well.on_execute_callback
+    assert not run_went_well.on_success_callback
+    assert not run_went_well.outlets
+
+
+def test_every_task_that_a_worker_runs_leaves_when_it_began(dag: DAG) -> None:
+    run = [task for task in dag.tasks if not isinstance(task, DbtNodeWatcherOperator | EmptyOperator)]
+    assert {callback for task in run for callback in task.on_execute_callback} == {keep_start}
+    assert all(task.on_execute_callback for task in run)
 
 
 def test_every_validation_template_exists(dag: DAG) -> None:

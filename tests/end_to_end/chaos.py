@@ -86,7 +86,7 @@ VICTIMS = (*TASKS, *COMPONENTS, WORKER, MACHINE)
 OF_ONE_RUN = {"dag_run_id", "run_schema", "published_at", "checked_at", "restated_at", "decided_at", "recorded_at"}
 OF_ONE_RUN |= {"started_at", "finished_at", "begun_at"}
 # Logs of what was tried: looked at by what they say of the last try.
-LOGS = ("ops.publications", "ops.validation_results", "ops.export_runs")
+LOGS = ("ops.publications", "ops.validation_results", "ops.export_runs", "ops.nights", "ops.night_steps")
 Content = dict[str, tuple[int, int]]
 """Of a table or a part of one: the number of its rows, and the sum of their hashes."""
 

@@ -55,6 +55,26 @@ def test_a_green_run_writes_history(deployment: Deployment, green: str) -> None:
     ) == [("2026-03-30", 300)]
 
 
+def test_a_green_run_leaves_readers_a_copy_of_its_marts_and_of_its_night(deployment: Deployment, green: str) -> None:
+    assert deployment.in_copy("select distinct cast(as_of_date as varchar) from marts.customer_360_profile") == [
+        ("2026-03-30",)
+    ]
+    assert deployment.in_copy("select distinct email from marts.customer_360_profile where email is not null") == [
+        ("*****",)
+    ]
+    assert deployment.in_copy(
+        f"select state, published, failed_task, started_at < ended_at from marts.nights where dag_run_id = '{green}'"
+    ) == [("success", True, None, True)]
+    steps = deployment.in_copy(
+        f"select task_id, state, started_at is not null, seconds from marts.night_steps where dag_run_id = '{green}'"
+    )
+    states, began, seconds = ({step[0]: step[place] for step in steps} for place in (1, 2, 3))
+    assert states.items() == deployment.tasks(green).items() - {("log_night", "success"), ("run_went_well", "success")}
+    assert {task_id for task_id, known in began.items() if not known} == {"run_again"}
+    assert 0 < seconds["dbt_build.core.dim_date"] < seconds["dbt_build.dbt_producer_watcher"]
+    assert deployment.in_copy("select count(*) > 0 from marts.audience_memberships") == [(True,)]
+
+
 def test_a_green_run_leaves_no_run_schema(deployment: Deployment, green: str) -> None:
     assert run_schemas(deployment) == []
 
@@ -126,6 +146,11 @@ def test_a_failed_validation_publishes_nothing_and_when_it_is_cleared_the_run_pu
     assert [mart for mart, _ in kept] == sorted((*MARTS, "sources"))
     assert deployment.query(failed) == [("customer_360_profile", "profile_row_count_near_published")]
     assert people.told_of(run_id, count=1) == [("failure", run_id)]
+    [(state, published, failed_task, reason)] = deployment.in_copy(
+        f"select state, published, failed_task, reason from marts.nights where dag_run_id = '{run_id}'"
+    )
+    assert (state, published, failed_task) == ("failed", False, "validate_marts.validate_customer_360_profile")
+    assert "profile_row_count_near_published" in reason
 
     deployment.query("delete from ops.publications where dag_run_id = 'planted'")
     deployment.client.post(

@@ -951,6 +951,7 @@ EXPORTS = 22
 OPS_TABLES = (
     *("publications", "validation_results", "restatements", "warehouse", "publishing"),
     *("audience_memberships", "suppressions", "export_runs", "failing_rows"),
+    *("nights", "night_steps", "screens_log"),
 )
 
 

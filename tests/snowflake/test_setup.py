@@ -37,6 +37,11 @@ OPS_OF_EXPORTS = {
     "select on table customer_360.ops.suppressions",
     "select on table customer_360.ops.export_runs",
 }
+# The screens write down who looks whom up, with the role of whoever does.
+SCREENS_LOG_OF_READERS = {
+    "usage on schema customer_360.ops",
+    "insert on table customer_360.ops.screens_log",
+}
 DEVELOPER = "customer_360_developer"
 
 # The specification: every privilege of every role.
@@ -88,6 +93,7 @@ PRIVILEGES = {
         "select on future tables in schema customer_360.marts",
         "select on all views in schema customer_360.marts",
         "select on future views in schema customer_360.marts",
+        *SCREENS_LOG_OF_READERS,
         "usage on warehouse customer_360_read",
     },
     EXPORTER: {
@@ -145,7 +151,9 @@ OF_STANDARD = {
 PRIVILEGES_ON_STANDARD = PRIVILEGES | {
     TRANSFORMER: PRIVILEGES[TRANSFORMER] - {"apply on masking policy customer_360.ops.mask_personal_data"}
     | {"usage on schema customer_360.marts_read", "create view on schema customer_360.marts_read"},
-    READER: {"usage on database customer_360", "usage on warehouse customer_360_read"} | OF_STANDARD,
+    READER: {"usage on database customer_360", "usage on warehouse customer_360_read"}
+    | OF_STANDARD
+    | SCREENS_LOG_OF_READERS,
     DEVELOPER: {
         "usage on database customer_360",
         "create schema on database customer_360",

@@ -135,6 +135,12 @@ def night(account: SnowflakeAccount, ops_tables: None, monkeypatch: pytest.Monke
     monkeypatch.delenv("AIRFLOW_CONN_WAREHOUSE_EXPORT", raising=False)
     monkeypatch.setattr(turn, "SECONDS_BETWEEN_LOOKS", 0.05)
     nights = Night(account)
+    account.query("create schema if not exists core", account.by_hand)
+    for loaded in (
+        "core.rejected_transactions (reject_reason varchar)",
+        "ops.loaded_transaction_days (arrival_day date, row_count bigint)",
+    ):
+        account.query(f"create table if not exists {loaded}", account.by_hand)
     days = ("2026-03-30", "2026-03-31", "2026-04-01")
     for day in days:
         nights.build(day)

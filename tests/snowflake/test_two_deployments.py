@@ -59,6 +59,7 @@ def test_a_build_in_one_touches_nothing_of_the_other(both: EmulatedAccount, mani
     assert tables(both, PRODUCTION) == {
         **sources,
         **dict.fromkeys(("ops.warehouse", "ops.audience_memberships", "ops.suppressions", "ops.export_runs"), 0),
+        "ops.screens_log": 0,
     }
     built = tables(both, STAGING)
     assert built[f"{RUN_SCHEMA}.customer_360_profile"] == CUSTOMERS

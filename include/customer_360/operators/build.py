@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from cosmos.operators.watcher import DbtProducerWatcherOperator
 
 NODES = "dbt_nodes"
-"""The producer's XCom of its finished nodes: status and message, by unique_id."""
+"""The producer's XCom of its finished nodes, by unique_id: status, message, and of one that dbt ran, since when and for
+how many seconds (`started_at`, `seconds`)."""
 FAILED_TESTS = "failed_tests"
 """The producer's XCom of data tests that failed or warned, by unique_id: severity, what dbt says, and the SQL."""
 NODE_RESULTS = ("LogModelResult", "LogSeedResult", "LogSnapshotResult", "SkippingDetails", "LogSkipBecauseError")
@@ -109,7 +110,7 @@ def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:
     producer.failed_checks = []
 
     def make_parser() -> Callable[[str, Any], None]:
-        nodes: dict[str, dict[str, str]] = {}
+        nodes: dict[str, dict[str, Any]] = {}
         failed_tests: dict[str, dict[str, str]] = {}
         reporting = threading.Lock()
 
@@ -137,7 +138,11 @@ def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:
                 return
             # dbt's threads finish nodes at the same time.
             with reporting:
-                nodes[node["unique_id"]] = {"status": node["node_status"], "message": event["info"]["msg"]}
+                nodes[node["unique_id"]] = {
+                    "status": node["node_status"],
+                    "message": event["info"]["msg"],
+                    **seconds_of(event["data"]),
+                }
                 extra["context"]["ti"].xcom_push(key=NODES, value=nodes)
                 store_compiled_sql_for_model(
                     extra["context"]["ti"],
@@ -150,6 +155,13 @@ def report_finished_nodes(producer: DbtProducerWatcherOperator) -> None:
         return parse
 
     producer._make_parse_callable = make_parser
+
+
+def seconds_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return when dbt began with a node, and how long it took; nothing of one that it skipped."""
+    if "execution_time" not in data:
+        return {}
+    return {"started_at": data["node_info"].get("node_started_at"), "seconds": data["execution_time"]}
 
 
 def checks_of(failed_tests: Mapping[str, Mapping[str, str]], node_failures: Mapping[str, str]) -> list[dict[str, Any]]:

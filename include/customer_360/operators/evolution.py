@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
+
+from include.customer_360.ops_tables import ops_columns
 
 Columns = Mapping[str, str]
 """A table's columns in order: type by name, in lower case."""
@@ -76,3 +78,19 @@ def add_missing(cursor: Any, table: str, there: Columns, wanted: Columns) -> lis
     for column in added:
         cursor.execute(f"alter table {table} add column if not exists {column} {wanted[column]}")
     return added
+
+
+def make_ops_tables(cursor: Any, statements: Iterable[str]) -> None:  # noqa: ANN401 - DB-API
+    """Make the tables of schema ops, and give those of an older warehouse what was added since.
+
+    :param statements: of publish/ops_tables.sql.
+    :raises ColumnsChanged: when one of them has a column as another type.
+    """
+    for statement in statements:
+        cursor.execute(statement)
+    there = columns_in(cursor, "ops")
+    for table, columns in ops_columns().items():
+        # A measure that no mart watches any more keeps its column.
+        shared = {column: data_type for column, data_type in there[table].items() if column in columns}
+        refuse_changed(f"ops.{table}", shared, columns, "Rename that table, and this task makes a new one.")
+        add_missing(cursor, f"ops.{table}", shared, columns)

@@ -21,7 +21,7 @@ from include.customer_360.failures import EXAMPLES_BY_CHECK, one_line
 from include.customer_360.holidays import holiday
 from include.customer_360.operators.base import RUN_SCHEMAS, RunSchemaOperator, warehouse_error
 from include.customer_360.operators.build import FAILED_TESTS
-from include.customer_360.operators.evolution import add_missing, columns_in, refuse_changed
+from include.customer_360.operators.evolution import make_ops_tables
 from include.customer_360.operators.failing_rows import (
     FailingRows,
     as_xcom,
@@ -308,15 +308,7 @@ class ValidateSourcesOperator(ValidateOperator):
 
         :raises ColumnsChanged: when one of them has a column as another type.
         """
-        for statement in hook.split_sql_string(self.ops_tables):
-            cursor.execute(statement)
-        wanted = self.get_template_env().get_template("publish/ops_columns.jinja").module.columns  # type: ignore[attr-defined]
-        there = columns_in(cursor, "ops")
-        for table, columns in wanted.items():
-            # A measure that no mart watches any more keeps its column.
-            shared = {column: data_type for column, data_type in there[table].items() if column in columns}
-            refuse_changed(f"ops.{table}", shared, columns, "Rename that table, and this task makes a new one.")
-            add_missing(cursor, f"ops.{table}", shared, columns)
+        make_ops_tables(cursor, hook.split_sql_string(self.ops_tables))
         # One row, for good: two runs at once make one between them.
         cursor.execute(
             "merge into ops.warehouse as kept using "

@@ -71,7 +71,7 @@ class Look:
     """One look at a dbt build, which the triggers of all its nodes share: what is asked, and since when."""
 
     taken: float
-    answer: asyncio.Task[tuple[str | None, dict[str, dict[str, str]]]]
+    answer: asyncio.Task[tuple[str | None, dict[str, dict[str, Any]]]]
 
 
 class DbtNodeTrigger(BaseTrigger):
@@ -101,7 +101,7 @@ class DbtNodeTrigger(BaseTrigger):
                 # A build does not run twice: what there is was reported by its first try, and is about to be deleted.
                 nodes = {}
             if node := nodes.get(self.unique_id):
-                yield await self.end(**node)
+                yield await self.end(node["status"], node["message"])
                 return
             if producer == "upstream_failed":
                 self.log.info("Not built: %s was not started.", self.producer_task_id)
@@ -128,7 +128,7 @@ class DbtNodeTrigger(BaseTrigger):
         compiled = await self.reported(get_compiled_sql_xcom_key(self.unique_id))
         return TaskSuccessEvent(xcoms={"compiled_sql": compiled} if compiled else None)
 
-    async def look(self) -> tuple[str | None, dict[str, dict[str, str]]]:
+    async def look(self) -> tuple[str | None, dict[str, dict[str, Any]]]:
         """Return the producer's state, None before it is scheduled, and its finished nodes; a second old at most."""
         dag_id, run_id = self._run()
         build = (dag_id, run_id, self.producer_task_id)
@@ -140,7 +140,7 @@ class DbtNodeTrigger(BaseTrigger):
         # One trigger's end is not the others'.
         return await asyncio.shield(self.looks[build].answer)
 
-    async def _look(self) -> tuple[str | None, dict[str, dict[str, str]]]:
+    async def _look(self) -> tuple[str | None, dict[str, dict[str, Any]]]:
         dag_id, run_id = self._run()
         ask = sync_to_async(RuntimeTaskInstance.get_task_states)
         states = await ask(dag_id=dag_id, task_ids=[self.producer_task_id], run_ids=[run_id])

@@ -35,6 +35,7 @@ from include.customer_360.operators.build import FAILED_TESTS
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.operators.export_log import COLUMNS, LogExportsOperator
 from include.customer_360.operators.lineage import checks_of
+from include.customer_360.operators.nights import LogNightOperator
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
 from include.customer_360.operators.validate import (
     RESULTS,
@@ -235,8 +236,14 @@ def executed(operator: WarehouseOperator, run: Run) -> list[str]:
             "failing": [failing],
         }
         xcoms: dict[str, Any] = {RESULTS: [handed_on], FAILED_TESTS: {}}
-        ti = SimpleNamespace(xcom_push=lambda **_: None, xcom_pull=lambda key, **_: xcoms[key])
-        context: Any = {"outlet_events": {PUBLISHED: partitions}, "ti": ti}
+        failed = {"task_id": "publish", "state": "failed", "operator": "PublishMartsOperator", "duration": 1.0}
+        ti = SimpleNamespace(
+            xcom_push=lambda **_: None,
+            xcom_pull=lambda key, **_: xcoms.get(key),
+            get_task_breadcrumbs=lambda **_: [failed],
+        )
+        dag_run = SimpleNamespace(run_type="scheduled", start_date=datetime.datetime.now(datetime.UTC))
+        context: Any = {"outlet_events": {PUBLISHED: partitions}, "ti": ti, "dag_run": dag_run}
         operator.execute(context)
         if isinstance(operator, PublishMartsOperator):
             # As where OpenLineage is configured.
@@ -270,6 +277,7 @@ def of_operators(run: Run, catalog: Catalog, edition: str = ENTERPRISE) -> dict[
                 WriteHistoryOperator(task_id="write_history", **settings),
                 PublishMartsOperator(task_id="publish", published=catalog.published, **settings),
                 DropRunSchemasOperator(task_id="drop_run_schemas", **settings),
+                LogNightOperator(task_id="log_night", **of_date),
             ],
             "audiences": [
                 DecideAudiencesOperator(task_id="decide_audiences", campaigns=catalog.campaigns, **of_date),

@@ -15,12 +15,14 @@ from typing import Any
 
 import pandas as pd
 
-# A row by column; the rows of a mart by their key, (customer_id,) or (customer_id, month).
+# A row by column; the rows of a mart by their key: (customer_id,), or with a month or a merchant category.
 Row = dict[str, Any]
 Rows = dict[tuple, Row]
 
 TRAVEL = ["Travel", "Airlines", "Hotels"]
 NECESSITIES = ["Grocery", "Gas", "Utilities"]
+UNCATEGORIZED = "Uncategorized"
+OTHERS = ["Dining", "Entertainment", "Retail", "Healthcare", UNCATEGORIZED]
 BEGINNING = date(1900, 1, 1)
 LARGEST_AMOUNT_CENTS = 1_000_000_00
 
@@ -357,6 +359,27 @@ def _monthly_changes(counted: pd.DataFrame, as_of_date: date) -> Rows:
     return rows
 
 
+def _category_spend(counted: pd.DataFrame, as_of_date: date) -> Rows:
+    """A row per customer and category with a transaction in the 90 days up to as_of_date."""
+    days_ago = counted.transaction_date.map(lambda day: (as_of_date - day).days)
+    known = counted.merchant_category.isin([*TRAVEL, *NECESSITIES, *OTHERS])
+    recent = counted.assign(merchant_category=counted.merchant_category.where(known, UNCATEGORIZED))[days_ago < 90]
+    sums = recent.groupby(["customer_id", "merchant_category"]).cents.agg(["size", "sum"])
+    return {
+        (customer_id, category): {
+            "customer_id": customer_id,
+            "merchant_category": category,
+            "category_group": (
+                "travel" if category in TRAVEL else "necessities" if category in NECESSITIES else "other"
+            ),
+            "transactions": int(count),
+            "spend": _from_cents(cents),
+            "as_of_date": as_of_date,
+        }
+        for (customer_id, category), count, cents in sums.itertuples()
+    }
+
+
 def compute_marts(deliveries: list[Delivery], raw_transactions: pd.DataFrame, as_of_date: date) -> dict[str, Rows]:
     """The rows of every mart for as_of_date, and of customer_360_history for that date.
 
@@ -389,5 +412,6 @@ def compute_marts(deliveries: list[Delivery], raw_transactions: pd.DataFrame, as
         marts["metric_avg_transaction_value"][customer_id,] = common | values
         marts["customer_360_profile"][customer_id,] = profile
         marts["customer_360_history"][customer_id,] = {name: profile[name] for name in HISTORY_COLUMNS}
+    marts["customer_category_spend"] = _category_spend(counted, as_of_date)
     marts["metric_mom_spend_change"] = _monthly_changes(counted, as_of_date)
     return marts

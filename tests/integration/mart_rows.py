@@ -16,7 +16,13 @@ MARTS = [
     "metric_mom_spend_change",
     "metric_avg_transaction_value",
     "customer_360_profile",
+    "customer_category_spend",
 ]
+KEYS = {
+    "metric_mom_spend_change": ("customer_id", "month"),
+    "customer_category_spend": ("customer_id", "merchant_category"),
+}
+"""The columns of a mart's key; those of the others are ("customer_id",)."""
 # decimal(18,4) columns come from double arithmetic; everything else, money included, must be equal.
 TOLERANCE = Decimal("0.0001")
 
@@ -36,9 +42,9 @@ def read_table(file: Path, table: str) -> pd.DataFrame:
 
 
 def read_rows(file: Path, mart: str, where: str = "true", schema: str = "marts") -> Rows:
-    """The rows of a mart by (customer_id,), or (customer_id, month) in metric_mom_spend_change."""
+    """The rows of a mart by its key."""
     columns, rows = query(file, f"from {schema}.{mart} where {where}")
-    key = ["customer_id", "month"] if mart == "metric_mom_spend_change" else ["customer_id"]
+    key = KEYS.get(mart, ("customer_id",))
     by_key: Rows = {}
     for values in rows:
         row = dict(zip(columns, values, strict=True))

@@ -68,6 +68,20 @@ def test_customer_segments(built: Build, expected: dict[str, Rows]) -> None:
     _assert_mart(built, expected, "customer_segments")
 
 
+def test_customer_category_spend(built: Build, expected: dict[str, Rows]) -> None:
+    _assert_mart(built, expected, "customer_category_spend")
+
+
+def test_the_categories_of_a_customer_add_up_to_the_last_90_days(built: Build) -> None:
+    _, differing = query(
+        built.file,
+        "select customer_id from customer_segments "
+        "left join (select customer_id, sum(spend) as spend from customer_category_spend group by all) "
+        "using (customer_id) where coalesce(spend, 0) <> spend_last_90_days",
+    )
+    assert differing == []
+
+
 def test_customer_360_profile(built: Build, expected: dict[str, Rows]) -> None:
     _assert_mart(built, expected, "customer_360_profile")
 

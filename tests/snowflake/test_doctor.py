@@ -942,8 +942,8 @@ def test_a_literal_date_skips_partitions_of_the_fact(changes: Mapping[str, Answe
 # Statements
 
 # What explain takes of what the operators send, each statement once.
-VALIDATIONS = 18
-PUBLICATION = 35
+VALIDATIONS = 20
+PUBLICATION = 45
 AUDIENCES = 21
 EXPORTS = 22
 

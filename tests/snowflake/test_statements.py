@@ -532,8 +532,13 @@ def test_every_kind_of_statement_is_among_what_is_checked(statements: list[str],
     assert [beginning for beginning in beginnings if not any(sql.startswith(beginning) for sql in sent)] == []
 
 
-def test_only_three_models_of_a_date_read_the_fact_and_each_once(of_dbt: list[str]) -> None:
-    assert fact_readers(of_dbt) == {"campaign_results": 1, "int_customer_medians": 1, "int_customer_transactions": 1}
+def test_only_four_models_of_a_date_read_the_fact_and_each_once(of_dbt: list[str]) -> None:
+    assert fact_readers(of_dbt) == {
+        "campaign_results": 1,
+        "customer_category_spend": 1,
+        "int_customer_medians": 1,
+        "int_customer_transactions": 1,
+    }
 
 
 def test_the_incremental_load_searches_the_fact_from_a_literal_date_on(statements: list[str]) -> None:

@@ -39,14 +39,16 @@ ATV = "metric_avg_transaction_value"
 SEGMENTS = "customer_segments"
 PROFILE = "customer_360_profile"
 CAMPAIGNS = "campaign_results"
+CATEGORIES = "customer_category_spend"
 HORIZONS = "campaign_horizon_days"
 DRIFT = {mart.name: mart.drift for mart in load_catalog().marts}
 MARTS = list(DRIFT)
-# A night without a wave that is old enough has no result; a night without a row of these has failed.
-NEVER_EMPTY = [mart for mart in MARTS if mart != CAMPAIGNS]
+# A night without a wave that is old enough has no result, and 90 days without a purchase have no category; a night
+# without a row of these has failed.
+NEVER_EMPTY = [mart for mart in MARTS if mart not in (CAMPAIGNS, CATEGORIES)]
 TEMPLATES = ["sources", *MARTS]
 # Those whose every check has a planted fault here.
-PLANTED = ["sources", SEGMENTS, LTV, MOM, ATV, PROFILE, CAMPAIGNS]
+PLANTED = ["sources", SEGMENTS, LTV, MOM, ATV, PROFILE, CAMPAIGNS, CATEGORIES]
 HIGH, STABLE = "High-Value Travelers", "Stable Mid-Spenders"
 
 
@@ -91,6 +93,17 @@ def publication(mart: str, row_count: int, lifetime_value: str, as_of_date: str 
     return (
         "insert into ops.publications (dag_run_id, as_of_date, mart, row_count, lifetime_value, published_at) "
         f"values ('earlier', '{as_of_date}', '{mart}', {row_count}, {lifetime_value}, '{as_of_date} 08:00:00')"
+    )
+
+
+def publication_of_categories(values: str) -> str:
+    """Return the statements that record a publication of the day before, the same but for `values`."""
+    return (
+        "alter table ops.publications add column spend decimal(38, 4); "
+        "insert into ops.publications (dag_run_id, as_of_date, mart, row_count, spend, published_at) "
+        f"select 'earlier', date '2026-03-14', '{CATEGORIES}', count(*), sum(spend), timestamp '2026-03-14 08:00:00' "
+        f"from {RUN_SCHEMA}.{CATEGORIES}; "
+        f"update ops.publications set {values} where mart = '{CATEGORIES}'"
     )
 
 
@@ -528,6 +541,66 @@ FAULTS = [
     Fault(CAMPAIGNS, "results_figures_agree", [wave("premium", 60, "total_effect = total_effect + 1")]),
     Fault(CAMPAIGNS, "results_figures_agree", [wave("premium", 60, "total_effect_high = null")]),
     Fault(CAMPAIGNS, "results_stamped_with_as_of_date", [wave("premium", 60, "as_of_date = '2026-03-14'")]),
+    Fault(
+        CATEGORIES,
+        "category_spend_one_row_per_category",
+        [duplicate(CATEGORIES, "STABLE")],
+        also={"category_spend_customers_reconcile", "category_spend_categories_reconcile"},
+    ),
+    Fault(
+        CATEGORIES,
+        "category_spend_customers_reconcile",
+        [
+            update(CATEGORIES, "spend = spend + 1", "TRAVELLER", "merchant_category = 'Dining'"),
+            update(CATEGORIES, "spend = spend - 1", "GROWING", "merchant_category = 'Dining'"),
+        ],
+    ),
+    Fault(
+        CATEGORIES,
+        "category_spend_customers_reconcile",
+        [
+            update(CATEGORIES, "transactions = 2", "TRAVELLER", "merchant_category = 'Dining'"),
+            update(CATEGORIES, "transactions = 1", "GROWING", "merchant_category = 'Dining'"),
+        ],
+    ),
+    Fault(
+        CATEGORIES,
+        "category_spend_categories_reconcile",
+        [
+            update(CATEGORIES, "spend = spend + 1", "TRAVELLER", "merchant_category = 'Dining'"),
+            update(CATEGORIES, "spend = spend - 1", "TRAVELLER", "merchant_category = 'Airlines'"),
+        ],
+    ),
+    Fault(
+        CATEGORIES,
+        "category_spend_customers_reconcile",
+        [f"delete from {RUN_SCHEMA}.{CATEGORIES}"],
+        also={"category_spend_categories_reconcile"},
+    ),
+    # On the first of the 90 days.
+    Fault(
+        CATEGORIES,
+        "category_spend_customers_reconcile",
+        [late_transaction("LAST_SEEN_90", "2025-12-16", "9.00")],
+        also={"category_spend_categories_reconcile"},
+    ),
+    Fault(
+        CATEGORIES,
+        "category_spend_group_agrees",
+        [update(CATEGORIES, "category_group = 'travel'", "STABLE")],
+    ),
+    Fault(
+        CATEGORIES,
+        "category_spend_positive",
+        [f"insert into {RUN_SCHEMA}.{CATEGORIES} values ('STABLE', 'Gas', 'necessities', 0, 0, '{AS_OF_DATE}')"],
+    ),
+    Fault(
+        CATEGORIES,
+        "category_spend_stamped_with_as_of_date",
+        [update(CATEGORIES, "as_of_date = '2026-03-14'", "STABLE")],
+    ),
+    Fault(CATEGORIES, "category_spend_row_count_near_published", [publication_of_categories("row_count = 99")]),
+    Fault(CATEGORIES, "category_spend_spend_near_published", [publication_of_categories("spend = 2 * spend")]),
     Fault(PROFILE, "profile_row_count_near_published", [publication(PROFILE, 36, TOTAL_SPEND)]),
     Fault(PROFILE, "profile_lifetime_value_near_published", [publication(PROFILE, CUSTOMER_COUNT, "111000.00")]),
 ]
@@ -551,6 +624,18 @@ def shifts(var: str, model: str, right: str, mart: str, check: str) -> list[Shif
     other = comparison.removesuffix("=") if comparison.endswith("=") else f"{comparison}="
     wrong = [f"{before}{comparison} {int(threshold) + step}" for step in (-1, 1)] + [f"{before}{other} {threshold}"]
     return [Shift(var, model, right, each, mart, check) for each in wrong]
+
+
+def category_window_shifts() -> list[Shift]:
+    """The window of the categories, begun a day too early or too late."""
+    right = "+ cast(-90 as bigint) * interval 1 day"
+    return [
+        Shift(
+            *("spend_window_days", CATEGORIES, right, right.replace("90", wrong)),
+            *(CATEGORIES, "category_spend_customers_reconcile", {"category_spend_categories_reconcile"}),
+        )
+        for wrong in ("89", "91")
+    ]
 
 
 def window_shifts(days: int) -> list[Shift]:
@@ -595,6 +680,7 @@ def horizon_shifts() -> list[Shift]:
 SHIFTS = [
     *window_shifts(90),
     *window_shifts(180),
+    *category_window_shifts(),
     *shifts(
         *("high_value_avg_monthly_spend", SEGMENTS, "avg_monthly_spend >= 5000"),
         *(SEGMENTS, "segments_high_value_in_bounds"),

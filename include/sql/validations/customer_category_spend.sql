@@ -1,0 +1,133 @@
+{% import 'validations/checks.jinja' as validation with context -%}
+{#- The fact is added up by customer and by category, not by both: what went to a wrong customer or a wrong category shows
+    in one of them. -#}
+{% set window_begins_after = validation.as_of ~ ' - ' ~ vars.spend_window_days -%}
+{% set row_checks = {
+    'category_spend_one_row_per_category': 'one row for every customer and category, none besides',
+    'category_spend_group_agrees': 'category_group is that of core.dim_merchant_category',
+    'category_spend_positive': 'transactions and spend are above 0',
+    'category_spend_stamped_with_as_of_date': 'every row has as_of_date ' ~ as_of_date,
+} -%}
+{% set customer_checks = {
+    'category_spend_customers_reconcile': 'transactions and spend of each customer are those of core.fct_transactions, '
+        ~ 'approved, of the last ' ~ vars.spend_window_days ~ ' days',
+} -%}
+{% set category_checks = {
+    'category_spend_categories_reconcile': 'transactions and spend of each category are the same',
+} -%}
+
+with mart as (
+
+    select * from {{ run_schema }}.customer_category_spend
+
+),
+
+approved as (
+
+    select
+        customer_id,
+        merchant_category,
+        transaction_amount
+    from core.fct_transactions
+    where
+        status = 'approved'
+        and transaction_date <= {{ validation.as_of }}
+        and transaction_date > {{ window_begins_after }}
+
+),
+
+numbered as (
+
+    select
+        mart.*,
+        row_number() over (
+            partition by mart.customer_id, mart.merchant_category
+            order by mart.spend
+        ) as number_of_key
+    from mart
+
+),
+
+row_faults as (
+
+    select
+        numbered.customer_id || ' ' || numbered.merchant_category as row_key,
+        numbered.number_of_key > 1 as category_spend_one_row_per_category,
+        numbered.category_group is distinct from categories.category_group as category_spend_group_agrees,
+        not coalesce(numbered.transactions > 0 and numbered.spend > 0, false) as category_spend_positive,
+        numbered.as_of_date is distinct from {{ validation.as_of }} as category_spend_stamped_with_as_of_date
+    from numbered
+    left join core.dim_merchant_category as categories
+        on numbered.merchant_category = categories.merchant_category
+
+),
+
+{% for key, checks in (('customer_id', customer_checks), ('merchant_category', category_checks)) -%}
+{% set name = key.split('_')[0] if key == 'customer_id' else 'category' -%}
+{{ name }}_sums as (
+
+    select
+        {{ key }},
+        sum(in_mart * transactions) as transactions_of_mart,
+        sum(in_mart * spend) as spend_of_mart,
+        sum((1 - in_mart) * transactions) as transactions_of_fact,
+        sum((1 - in_mart) * spend) as spend_of_fact
+    from (
+        select
+            {{ key }},
+            1 as in_mart,
+            transactions,
+            spend
+        from mart
+        union all
+        select
+            {{ key }},
+            0 as in_mart,
+            1 as transactions,
+            transaction_amount as spend
+        from approved
+    ) as both_sides
+    group by {{ key }}
+
+),
+
+{{ name }}_faults as (
+
+    select
+        {{ key }},
+        transactions_of_mart <> transactions_of_fact or spend_of_mart <> spend_of_fact as {{ checks | first }}
+    from {{ name }}_sums
+
+),
+
+{{ name }}_tally as (
+
+    {{ validation.tally(name ~ '_faults', checks, example=key) }}
+
+),
+
+{% endfor -%}
+row_tally as (
+
+    {{ validation.tally('row_faults', row_checks, example='row_key') }}
+
+),
+
+{{ validation.drift_of_measures() }},
+
+final as (
+
+    {{ validation.fault_checks('row_tally', row_checks, unit='rows') }}
+    union all
+    {{ validation.fault_checks('customer_tally', customer_checks) }}
+    union all
+    {{ validation.fault_checks('category_tally', category_checks, unit='categories') }}
+    {{ validation.drift_checks('category_spend') }}
+
+)
+
+{{ validation.results({
+    'row_faults': ('row_key', row_checks),
+    'customer_faults': ('customer_id', customer_checks),
+    'category_faults': ('merchant_category', category_checks),
+}) }}

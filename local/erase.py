@@ -2,7 +2,8 @@
 
 What is left are hashes of the customer_id and of the addresses on the suppression list, by which whoever the feed
 delivers again stays out of every audience. The file is written anew at the end: DuckDB leaves the bytes of deleted rows
-where they were until something else needs the room.
+where they were until something else needs the room. So are the copies that readers open. What the screens logged about
+the person, that is who looked them up, goes too.
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ class EraseError(ValueError):
 
 @dataclass
 class Erased:
-    """What was removed: rows by table, and export files by path with the rows taken out of each."""
+    """What was removed: rows by table, and export files by path with the rows taken out of each; the copies renewed."""
 
     tables: dict[str, int] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
+    copies: list[Path] = field(default_factory=list)
 
     @property
     def nothing(self) -> bool:
@@ -98,14 +100,21 @@ def erase(settings: Settings, customer_id: str) -> Erased:
                 f"No customer {customer_id!r} is in {file}, and none of that id was erased from it: see that the id is "
                 "whole and in the case in which the sources have it."
             )
+        _take_screens_log(connection, settings)
+        tables = connection.execute(_TABLES).fetchall()
         # First: once the person is out of the warehouse, nothing there says by which addresses to find them.
         rewritten = _erase_from_exports(settings, person, erased)
         with warehouse_transaction(connection, file):
-            _delete(connection, tables, customer_id, erased)
+            _delete(connection, tables, person, erased)
             _remember(connection, person)
             for audience, files in rewritten.items():
                 _correct_the_log(connection, audience, files)
+        _erase_from_rejected_lines(settings, person, erased)
+        # Before what may fail for want of room: they hold the person, and are written anew from what is left.
+        erased.copies = _removed_copies(settings)
         _write_anew(connection, file)
+    if erased.copies:
+        _write_copies(settings)
     return erased
 
 
@@ -155,10 +164,11 @@ def _is_on_the_list(
 def _delete(
     connection: duckdb.DuckDBPyConnection,
     tables: Sequence[tuple[str, str, list[str]]],
-    customer_id: str,
+    person: Person,
     erased: Erased,
 ) -> None:
     """Delete the person's rows from every table that has a customer_id, and the id from texts of schema ops."""
+    customer_id = person.customer_id
     there = {(schema, table) for schema, table, _ in tables}
     if {("core", "fct_transactions"), ("raw", "transactions")} <= there:
         # Also what was delivered of their transactions under another customer's id, and superseded since.
@@ -174,15 +184,21 @@ def _delete(
             rows = _changed(
                 connection, f"delete from {name} where trim(cast(customer_id as varchar)) = ?", [customer_id]
             )
+            if shown == "ops.screens_log":
+                # A list may have been asked for by the id or the address.
+                rows += sum(
+                    _changed(connection, f"delete from {name} where regexp_matches(detail, ?, 'i')", [_as_word(each)])
+                    for each in (customer_id, *sorted(person.addresses))
+                )
         elif shown == "ops.failing_rows":
             rows = _changed(
                 connection, f"delete from {name} where list_contains(string_split(row_key, ' '), ?)", [customer_id]
             )
-        elif shown == "ops.validation_results":
+        elif text := {"ops.validation_results": "observed", "ops.nights": "reason"}.get(shown):
             rows = _changed(
                 connection,
-                f"update {name} set observed = regexp_replace(observed, ?, '({ERASED})', 'g') "
-                "where regexp_matches(observed, ?)",
+                f"update {name} set {text} = regexp_replace({text}, ?, '({ERASED})', 'g') "
+                f"where regexp_matches({text}, ?)",
                 [_as_word(customer_id)] * 2,
             )
         else:
@@ -204,16 +220,21 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _remember(connection: duckdb.DuckDBPyConnection, person: Person) -> None:
-    """Put the hashes of id and addresses on the suppression list, without an end, where they are not on it."""
-    described = ops_columns()["suppressions"]
+def _make(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Make a table of schema ops that an older warehouse lacks, and its columns."""
+    described = ops_columns()[table]
     connection.execute("create schema if not exists warehouse.ops")
     connection.execute(
-        "create table if not exists warehouse.ops.suppressions "
+        f"create table if not exists warehouse.ops.{table} "
         f"({', '.join(f'{name} {kind}' for name, kind in described.items())})"
     )
     for name, kind in described.items():
-        connection.execute(f"alter table warehouse.ops.suppressions add column if not exists {name} {kind}")
+        connection.execute(f"alter table warehouse.ops.{table} add column if not exists {name} {kind}")
+
+
+def _remember(connection: duckdb.DuckDBPyConnection, person: Person) -> None:
+    """Put the hashes of id and addresses on the suppression list, without an end, where they are not on it."""
+    _make(connection, "suppressions")
     hashes = [("customer_id_hash", _hash(person.customer_id))]
     hashes += [("email_hash", _hash(address)) for address in sorted(person.addresses)]
     now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
@@ -224,6 +245,63 @@ def _remember(connection: duckdb.DuckDBPyConnection, person: Person) -> None:
             f"where {column} = ? and reason = '{ERASED}')",
             [digest, now, digest],
         )
+
+
+# The log of the screens, and the copies that readers open
+
+
+def _take_screens_log(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Take what the screens logged since the last night into the warehouse, where it is erased with the rest."""
+    # Imported here, as below: it takes seconds.
+    from include.customer_360.operators.screens_log import take_screens_log
+
+    _make(connection, "screens_log")
+    connection.execute("use warehouse")
+    take_screens_log(connection, settings, lambda line: print(line, file=sys.stderr))
+    connection.execute("use memory")
+
+
+def _erase_from_rejected_lines(settings: Settings, person: Person, erased: Erased) -> None:
+    """Take out of the lines that were no entries of that log those that name the person; nights alone write there."""
+    from include.customer_360.operators.screens_log import rejected_file
+
+    file = rejected_file(settings.screens_log_file)
+    if not file.exists():
+        return
+    lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
+    named = re.compile("|".join(_as_word(each) for each in (person.customer_id, *person.addresses)), re.IGNORECASE)
+    kept = [line for line in lines if not named.search(line)]
+    if len(kept) < len(lines):
+        part = file.with_name(f".{file.name}.part")
+        part.touch(mode=0o600)
+        part.write_text("".join(kept), encoding="utf-8", errors="surrogateescape")
+        part.rename(file)
+        erased.files[str(file)] = len(lines) - len(kept)
+
+
+def _removed_copies(settings: Settings) -> list[Path]:
+    copies = [each for each in (settings.published_file, settings.published_personal_file) if each.exists()]
+    for each in copies:
+        each.unlink()
+    return copies
+
+
+def _write_copies(settings: Settings) -> None:
+    """Write the copies from what is left.
+
+    :raises WarehouseError: when they cannot be; the person is erased then, and readers have no copy.
+    """
+    from include.customer_360.operators.published_copy import CopyNotRenewed, renew_copy
+
+    try:
+        file = settings.warehouse_file
+        with connect_beside(file, settings.warehouse_memory, file) as connection, connection.cursor() as cursor:
+            renew_copy(cursor, settings, print)
+    except CopyNotRenewed as error:
+        raise WarehouseError(
+            f"The person is erased, and the copies that readers open were removed, but could not be written anew: "
+            f"{error} Until then readers have none."
+        ) from error
 
 
 # The files of exports
@@ -372,8 +450,8 @@ def report(customer_id: str, erased: Erased, settings: Settings) -> str:
         [
             f"Erased customer {customer_id}: rows taken out of",
             *lines,
-            f"{settings.warehouse_file} was written anew, so that its bytes are gone too. The person stays suppressed, "
-            "by hashes of id and addresses (ops.suppressions).",
+            f"{' and '.join(map(str, (settings.warehouse_file, *erased.copies)))}: written anew, so that the bytes are "
+            "gone too. The person stays suppressed, by hashes of id and addresses (ops.suppressions).",
             "Left to you: the feed, backups, files that were handed on, and Airflow's logs (docs/erasure.md).",
         ]
     )

@@ -248,12 +248,11 @@ def reach_beyond_marts(statements: Sequence[Statement]) -> list[str]:
         "select on future views in schema customer_360.marts",
         "usage on warehouse customer_360_read",
     }
+    of_ops = {f"role {READER}": SCREENS_LOG_OF_READERS, f"role {EXPORTER}": OPS_OF_EXPORTS}
     return [
         f"{grant.to}: {grant.privilege} on {grant.on}"
         for grant in grants(statements)
-        if grant.to in (f"role {READER}", f"role {EXPORTER}")
-        and f"{grant.privilege} on {grant.on}" not in within
-        and not (grant.to == f"role {EXPORTER}" and f"{grant.privilege} on {grant.on}" in OPS_OF_EXPORTS)
+        if grant.to in of_ops and f"{grant.privilege} on {grant.on}" not in within | of_ops[grant.to]
     ]
 
 

@@ -7,18 +7,21 @@ import datetime
 import hashlib
 import json
 import re
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
+import duckdb
 import pytest
 import sqlglot
 from sqlglot import exp
 
 from include.customer_360 import catalog
 from include.customer_360.catalog import MANIFEST, Destination
-from include.customer_360.operators import audiences
+from include.customer_360.operators import audiences, published_copy
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.operators.export_log import COLUMNS
+from include.customer_360.operators.published_copy import CopyNotRenewed, renew_copy
 from include.customer_360.ops_tables import ops_columns
 from include.customer_360.settings import PROJECT_ROOT, Settings
 from local import erase as erasing
@@ -230,3 +233,88 @@ def test_the_pages_statements_delete_from_every_table_that_has_a_customer_id() -
     tables |= {f"ops.{table}" for table, columns in ops_columns().items() if "customer_id" in columns}
     deleted = {f"{each.this.db}.{each.this.name}" for each in page_statements() if isinstance(each, exp.Delete)}
     assert deleted == {*tables, "raw.customers", "raw.transactions", "ops.failing_rows"}
+
+
+# The copies that readers open, and the log of the screens
+
+
+def with_copies(warehouse: AudienceWarehouse) -> list[Path]:
+    """Write the copies as a publication does, and return them."""
+    settings = settings_of(warehouse)
+    with warehouse.connect() as connection, connection.cursor() as cursor:
+        renew_copy(cursor, settings, print)
+    return [settings.published_file, settings.published_personal_file]
+
+
+def customers_of(copy: Path, table: str) -> list[tuple]:
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{copy}' as copy (read_only)")
+        return connection.execute(f"select customer_id from copy.marts.{table}").fetchall()
+
+
+def test_the_copies_are_written_anew_without_the_person(warehouse: AudienceWarehouse) -> None:
+    everybody, personal = with_copies(warehouse)
+    assert GONE.encode() in personal.read_bytes()
+    erased = erase(settings_of(warehouse), "C1")
+    assert erased.copies == [everybody, personal]
+    assert customers_of(everybody, "customer_360_profile") == [("C10",)]
+    assert customers_of(everybody, "audience_memberships") == [("C10",)]
+    assert customers_of(personal, "customer_contacts") == [("C10",)]
+    assert GONE.encode() not in personal.read_bytes()
+    assert str(personal) in report("C1", erased, settings_of(warehouse))
+
+
+def test_where_they_cannot_be_written_anew_readers_have_none_and_the_error_says_so(
+    warehouse: AudienceWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = with_copies(warehouse)
+
+    def no_room(*_: object) -> None:
+        raise CopyNotRenewed("the disk is full.")
+
+    monkeypatch.setattr(published_copy, "renew_copy", no_room)
+    with pytest.raises(WarehouseError, match=r"The person is erased, .* removed, .* the disk is full\. .*have none"):
+        erase(settings_of(warehouse), "C1")
+    assert [copy.exists() for copy in copies] == [False, False]
+    assert query(warehouse, "select customer_id from marts.customer_360_profile") == [("C10",)]
+
+
+def test_where_there_are_none_none_are_made(warehouse: AudienceWarehouse) -> None:
+    erase(settings_of(warehouse), "C1")
+    assert not settings_of(warehouse).published_file.exists()
+
+
+def test_who_looked_the_person_up_is_gone_from_the_log_and_what_waits_for_the_night(
+    warehouse: AudienceWarehouse,
+) -> None:
+    log = settings_of(warehouse).screens_log_file
+    asked = [("C1", "{}"), ("C10", "{}"), (None, json.dumps({"asked": GONE.lower()})), (None, json.dumps({"rows": 3}))]
+    entry = {"happened_at": "2026-04-01 12:00:00", "reader": "r", "role": "service", "event": "look_up"}
+    log.write_text(
+        "".join(
+            json.dumps({"event_id": str(uuid.UUID(int=number)), **entry, "customer_id": customer, "detail": detail})
+            + "\n"
+            for number, (customer, detail) in enumerate(asked)
+        )
+        + "C1 is in no entry\nC10 neither\n"
+    )
+    erased = erase(settings_of(warehouse), "C1")
+    assert erased.tables["ops.screens_log"] == 2
+    assert query(warehouse, "select customer_id, detail from ops.screens_log order by event_id") == [
+        ("C10", "{}"),
+        (None, '{"rows": 3}'),
+    ]
+    assert log.read_text() == ""
+    rejected = log.with_name("screens_log.rejected.jsonl")
+    assert rejected.read_text() == "C10 neither\n"
+    assert erased.files[str(rejected)] == 1
+
+
+def test_the_id_is_gone_from_why_a_night_failed(warehouse: AudienceWarehouse) -> None:
+    with warehouse.connect() as connection:
+        connection.execute("insert into ops.nights (reason) values ('1 customers differ, for example C1'), ('C10')")
+    erase(settings_of(warehouse), "C1")
+    assert query(warehouse, "select reason from ops.nights order by 1") == [
+        ("1 customers differ, for example (erased)",),
+        ("C10",),
+    ]

@@ -359,6 +359,13 @@ def test_a_load_drops_the_copy_that_readers_have_of_the_earlier_sources(used_sho
     assert [copy.exists() for copy in copies] == [False, False]
 
 
+def test_a_load_keeps_who_looked_whom_up(used_shop: Shop) -> None:
+    with duckdb.connect(str(used_shop.settings.warehouse_file)) as connection:
+        connection.execute("create table ops.screens_log as select 'C1' as customer_id")
+    load_sources(used_shop.settings, used_shop.customers, used_shop.transactions)
+    assert used_shop.rows("from ops.screens_log") == [("C1",)]
+
+
 def test_a_load_remembers_its_files(used_shop: Shop) -> None:
     load_sources(used_shop.settings, used_shop.customers, used_shop.transactions)
     assert used_shop.rows("select * exclude (loaded_at) from ops.source_loads order by loaded_at")[1:] == [

@@ -140,8 +140,9 @@ class LogNightOperator(WarehouseOperator):
         steps = []
         for crumb in ti.get_task_breadcrumbs(dag_id=self.dag_id, run_id=self.dag_run_id):
             task_id, state = crumb["task_id"], crumb["state"]
-            if task_id == self.task_id:
-                continue  # An earlier try, of a run that was cleared.
+            # An earlier try, of a run that was cleared; and what runs nothing.
+            if task_id == self.task_id or crumb["operator"] == "EmptyOperator":
+                continue
             if node := watched.get(task_id):
                 # It was deferred since the run began.
                 built = nodes[node["producer_task_id"]].get(node["unique_id"], {})

@@ -64,6 +64,7 @@ TASKS: Mapping[str, tuple[str, Sequence[str]]] = {
     "write_history": (DAG_ID, ("write_history",)),
     "publish": (DAG_ID, ("publish",)),
     "drop_run_schemas": (DAG_ID, ("drop_run_schemas",)),
+    "log_night": (DAG_ID, ("log_night",)),
     "decide_audiences": (EXPORTS, ("decide_audiences",)),
     "validate_audiences": (EXPORTS, ("validate_audiences",)),
     "an export": (EXPORTS, tuple(f"export_{campaign.name}" for campaign in CATALOG.campaigns)),
@@ -295,6 +296,28 @@ def broken_audiences(connection: duckdb.DuckDBPyConnection, root: Path) -> list[
     return broken
 
 
+def copy_unlike_the_marts(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
+    """Return of what readers' copy has other rows than the warehouse, and whether its files do not belong together."""
+    seen = [*(mart.name for mart in CATALOG.marts), "customer_360_history", "audience_memberships", "export_runs"]
+    with duckdb.connect() as reader:
+        for name, file in (("copy", settings.published_file), ("personal", settings.published_personal_file)):
+            reader.execute(f"attach '{file}' as {name} (read_only)")
+        ids = [
+            reader.execute(f"select publication_id from {name}.marts.publication_state").fetchall()
+            for name in ("copy", "personal")
+        ]
+        broken = [] if ids[0] == ids[1] else [f"the copy's files are of two publications: {ids}"]
+        for table in seen:
+            counted = f"select count(*), max(as_of_date) from {{}}marts.{table}"
+            copied, there = (
+                asked.execute(counted.format(place)).fetchall()
+                for asked, place in ((reader, "copy."), (connection, ""))
+            )
+            if copied != there:
+                broken.append(f"the copy has {copied} of {table}, the warehouse {there}")
+    return broken
+
+
 def left_over(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
     """Return which schemas of runs, turns and temporary files are left."""
     found = [
@@ -309,6 +332,8 @@ def left_over(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list
     found += [
         str(path) for path in file.parent.glob(f"{file.name}*") if path.name not in (file.name, f"{file.name}.wal")
     ]
+    copies = (settings.published_file, settings.published_personal_file)
+    found += [str(path) for copy in copies for path in copy.parent.glob(f"{copy.name}.*")]
     found += [str(path) for path in Path(settings.export_root).rglob("*") if path.name.startswith(".")]
     return [f"left over: {each}" for each in found]
 
@@ -502,6 +527,7 @@ def broken_after(deployment: Deployment, undisturbed: Undisturbed) -> list[str]:
         broken += published_unvalidated(connection)
         broken += broken_accounts(connection)
         broken += broken_audiences(connection, root)
+        broken += copy_unlike_the_marts(connection, deployment.settings)
         broken += left_over(connection, deployment.settings)
     return broken + [f"unlike an undisturbed night: {each}" for each in unlike(files_of(root), undisturbed.files)]
 

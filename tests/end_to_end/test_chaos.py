@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.alert_servers import AlertServers
@@ -84,6 +85,17 @@ def in_exports(change: Callable[[Path], object]) -> Callable[[Deployment], objec
     return lambda deployment: change(Path(deployment.settings.export_root) / "premium" / f"as_of_date={DAY}")
 
 
+def in_copy(statement: str) -> Callable[[Deployment], object]:
+    """Return what does this to the copy that readers open."""
+
+    def change(deployment: Deployment) -> None:
+        with duckdb.connect() as connection:
+            connection.execute(f"attach '{deployment.settings.published_file}' as copy")
+            connection.execute(statement)
+
+    return change
+
+
 PLANTED = {
     "a mart of another run": (
         sql("create or replace table marts.customer_segments as from marts.customer_segments limit 299"),
@@ -108,6 +120,14 @@ PLANTED = {
     "an export that is not logged": (
         sql(f"delete from ops.export_runs where campaign = 'premium' and as_of_date = '{DAY}'"),
         "premium csv: logged []",
+    ),
+    "a copy that lacks customers": (
+        in_copy("delete from copy.marts.customer_segments where customer_id like '%7'"),
+        "of customer_segments, the warehouse [(300, ",
+    ),
+    "a copy of two publications": (
+        in_copy("update copy.marts.publication_state set publication_id = 'another'"),
+        "the copy's files are of two publications: ",
     ),
     "a left-over schema": (sql("create schema marts_run_20260331_planted"), "left over: schema marts_run_"),
     "a left-over file": (

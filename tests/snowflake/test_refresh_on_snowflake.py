@@ -135,6 +135,7 @@ def test_every_statement_of_a_run_is_tagged(on_snowflake: SnowflakeDeployment, g
         "write_history",
         "publish",
         "drop_run_schemas",
+        "log_night",
     }
     assert {(tag["dag"], tag["as_of_date"]) for tag in of_run} == {("customer_360_refresh", AS_OF_DATE)}
     assert {tag["node"] for tag in of_run if "node" in tag} >= {*MARTS, "fct_transactions", "customers_snapshot"}

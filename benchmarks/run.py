@@ -31,6 +31,7 @@ import psutil
 
 from benchmarks.simulated_campaigns import SimulatedCampaigns
 from include.customer_360.catalog import load_catalog
+from include.customer_360.operators.published_copy import renew_copy
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, Settings, load_settings
 from local.local_airflow import LocalAirflow
 from local.sample import write_sample
@@ -41,6 +42,8 @@ GROWTH = 10
 # A backfill is of past dates, this many days apart.
 BACKFILLED_DAYS_APART = 30
 NIGHTS = 30
+# So many processes ask the published copy so many times a second between them, through so many refreshes.
+READERS, READS_A_SECOND, REFRESHES_READ = 4, 200, 3
 RUN_SCHEMA = "marts_run_benchmark"
 AS_OF_MODELS = ["--select", "path:models/intermediate", "path:models/marts", "--exclude", "customer_360_history"]
 LOAD_MODELS = (
@@ -602,6 +605,95 @@ def measure_queries(bench: Bench) -> None:
             bench.report(name, f"{statistics.median(taken) * 1000:.1f} ms")
 
 
+@contextmanager
+def reading(published: Path, customers: int) -> Iterator[list[dict]]:
+    """Have READERS processes ask the copy READS_A_SECOND times between them; the list has what each saw, at the end."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.readers",
+        str(published),
+        str(customers),
+        str(READS_A_SECOND / READERS),
+    ]
+    readers = [
+        subprocess.Popen(command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(READERS)
+    ]
+    seen: list[dict] = []
+    try:
+        yield seen
+    finally:
+        seen += [json.loads(reader.communicate()[0]) for reader in readers]
+
+
+def measure_readers(bench: Bench) -> None:
+    """Readers of the published copy through three whole refreshes, each of a new day, and the exports that follow."""
+    first = AS_OF_DATE - datetime.timedelta(days=REFRESHES_READ)
+    file = bench.sample("readers", bench.customers, bench.months, first)
+    published = Settings(warehouse_file=file, _env_file=None).published_file
+    with started_airflow(bench, file) as airflow:
+        dag_run(airflow, first)
+        wait_for_exports(airflow, 1)
+        began = time.perf_counter()
+        with reading(published, bench.customers) as seen:
+            for number in range(1, REFRESHES_READ + 1):
+                day = first + datetime.timedelta(days=number)
+                deliver_day(file, day)
+                dag_run(airflow, day)
+                wait_for_exports(airflow, number + 1)
+        took = time.perf_counter() - began
+    taken = sorted(each for reader in seen for each in reader["milliseconds"])
+    errors = [error for reader in seen for error in reader["errors"]]
+    dates = {date for reader in seen for date in reader["dates"]}
+    bench.report(
+        f"reads of the copy by {READERS} processes through {REFRESHES_READ} refreshes, {took:.0f} s",
+        f"{len(taken):,}, {len(taken) / took:.0f} a second, of {len(dates)} dates",
+    )
+    bench.report(
+        "**errors; answers of more than one as_of_date** (aim 0; 0)",
+        f"**{len(errors)}; {sum(reader['mixed'] for reader in seen)}**" + "".join(f" ({each})" for each in errors[:1]),
+    )
+    bench.report(
+        "milliseconds of a read: median; 99 of 100; 999 of 1,000; the longest",
+        "; ".join(f"{taken[min(int(len(taken) * share), len(taken) - 1)]:.1f}" for share in (0.5, 0.99, 0.999, 1)),
+    )
+    bench.report(
+        "the copy; names and addresses; the warehouse",
+        "; ".join(
+            f"{each.stat().st_size / 1e6:.0f} MB"
+            for each in (published, published.with_stem(f"{published.stem}_personal"), file)
+        ),
+    )
+    whole = measured_renewals(file, bench.rounds, None)
+    part = measured_renewals(file, bench.rounds, ())
+    bench.report(f"renewal of the whole copy; of what is seen of ops, median of {bench.rounds}", f"{whole}; {part}")
+    bench.remove("readers", "readers_published", "readers_published_personal")
+
+
+def wait_for_exports(airflow: LocalAirflow, count: int) -> None:
+    """Wait until so many runs of campaign_exports have ended."""
+    with airflow.client() as client:
+        while True:
+            runs = client.get("dags/campaign_exports/dagRuns", params={"limit": 100}).raise_for_status().json()
+            if sum(run["state"] in ("success", "failed") for run in runs["dag_runs"]) >= count:
+                return
+            airflow.check()
+            time.sleep(0.5)
+
+
+def measured_renewals(file: Path, rounds: int, changed: tuple[str, ...] | None) -> str:
+    """Return how long a renewal of the copy takes, as operators have the warehouse open."""
+    settings = Settings(warehouse_file=file, _env_file=None)
+    taken = []
+    for _ in range(rounds):
+        with duckdb.connect(str(file), config={"memory_limit": settings.warehouse_memory}) as connection:
+            began = time.perf_counter()
+            renew_copy(connection.cursor(), settings, print, changed)
+            taken.append(time.perf_counter() - began)
+    return f"{statistics.median(taken):.2f} s"
+
+
 def measure_exports(bench: Bench) -> None:
     """An audience of 100 times the customers, 5 million, against DuckDB's own COPY of the same rows; peak memory."""
     customers = 100 * bench.customers
@@ -687,6 +779,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "size": measure_size,
     "models": measure_models,
     "queries": measure_queries,
+    "readers": measure_readers,
     "exports": measure_exports,
     "campaigns": measure_campaigns,
     "parsing": measure_parsing,

@@ -23,7 +23,10 @@ from tests.unit.audience_warehouse import PROFILE_COLUMNS, AudienceWarehouse, pr
 ADA = profile("C2", full_name="Ada Byron", first_name="Ada", last_name="Byron", email="ada@example.com", state="NY")
 NAMELESS = profile("C1", full_name=None, email=None)
 PERSONAL = ("full_name", "first_name", "last_name", "email")
-OPS = ("audience_memberships", "export_runs", "publications", "validation_results", "rejected_rows", "source_days")
+OPS = (
+    *("audience_memberships", "export_runs", "publications", "validation_results"),
+    *("nights", "night_steps", "rejected_rows", "source_days"),
+)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
@@ -50,6 +51,15 @@ LONGEST = (
     "tests/integration/test_load_history.py",
     "tests/unit/test_validations.py",
 )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import the files of which `-m airflow`, or `-m "not airflow"`, takes no test."""
+    asked = {"airflow": True, "not airflow": False}.get(config.option.markexpr)
+    if asked is None or not collection_path.is_file():
+        return None
+    starts_one = collection_path.relative_to(PROJECT_ROOT).as_posix().startswith(WITH_AIRFLOW)
+    return True if starts_one is not asked else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

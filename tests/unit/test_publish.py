@@ -64,14 +64,13 @@ def query(file: Path, sql: str) -> list[tuple]:
 
 def build(file: Path, run_schema: str, as_of_date: str, customers: int) -> None:
     """Make what a run builds: `customers` rows in each table, lifetime values 10.00, 20.00, ..."""
-    query(file, f"create schema {run_schema}")
-    for mart in (model.name for model in CATALOG.published):
-        query(
-            file,
-            f"create table {run_schema}.{mart} as select 'CUST' || number as customer_id, "
-            f"cast(number * 10 as decimal(18, 2)) as lifetime_value, date '{as_of_date}' as as_of_date "
-            f"from range(1, {customers + 1}) as numbers (number)",
-        )
+    tables = [
+        f"create table {run_schema}.{model.name} as select 'CUST' || number as customer_id, "
+        f"cast(number * 10 as decimal(18, 2)) as lifetime_value, date '{as_of_date}' as as_of_date "
+        f"from range(1, {customers + 1}) as numbers (number)"
+        for model in CATALOG.published
+    ]
+    query(file, "; ".join([f"create schema {run_schema}", *tables]))
 
 
 class Partitions:

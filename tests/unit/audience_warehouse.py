@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from include.customer_360.ops_tables import ops_columns
 from include.customer_360.settings import TEMPLATE_FOLDERS
 
 AS_OF_DATE = "2026-03-31"
+ROWS_PER_INSERT = 500
 PROFILE = json.loads(MANIFEST.read_text())["nodes"]["model.customer_analytics.customer_360_profile"]
 PROFILE_COLUMNS = {name: column["data_type"] for name, column in PROFILE["columns"].items()}
 # Nobody is held out, so that who is in an audience does not hang on a hash.
@@ -83,12 +85,11 @@ class AudienceWarehouse:
         with self.connect() as connection:
             _insert(connection, "ops.suppressions", [{"recorded_at": recorded_at, "reason": "asked", **values}])
 
-    def remember(self, name: str, as_of_date: str, customer_id: str, **values: object) -> None:
-        """Add a membership of an earlier date: exported and entered on it, unless `values` say else."""
+    def remember(self, name: str, as_of_date: str, *customer_ids: str, **values: object) -> None:
+        """Add memberships of an earlier date: exported and entered on it, unless `values` say else."""
         row: dict[str, object] = {
             "campaign": name,
             "as_of_date": as_of_date,
-            "customer_id": customer_id,
             "status": "exported",
             "split_group": "treated",
             "entered": True,
@@ -96,7 +97,8 @@ class AudienceWarehouse:
             "decided_at": f"{as_of_date} 08:00:00",
         }
         with self.connect() as connection:
-            _insert(connection, "ops.audience_memberships", [row | values])
+            memberships = [{"customer_id": customer_id, **row, **values} for customer_id in customer_ids]
+            _insert(connection, "ops.audience_memberships", memberships)
 
     def exported(self, name: str, as_of_date: str, destination: str = "csv") -> None:
         """Record that an audience was exported."""
@@ -140,6 +142,10 @@ def rendered(kind: Any, as_of_date: str = AS_OF_DATE, **values: Any) -> Any:  # 
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[dict[str, object]]) -> None:
-    for row in rows:
-        marks = ", ".join("?" for _ in row)
-        connection.execute(f"insert into {table} ({', '.join(row)}) values ({marks})", list(row.values()))
+    for columns, group in itertools.groupby(rows, tuple):
+        alike = list(group)
+        for first in range(0, len(alike), ROWS_PER_INSERT):
+            inserted = alike[first : first + ROWS_PER_INSERT]
+            marks = ", ".join([f"({', '.join('?' * len(columns))})"] * len(inserted))
+            values = [value for row in inserted for value in row.values()]
+            connection.execute(f"insert into {table} ({', '.join(columns)}) values {marks}", values)

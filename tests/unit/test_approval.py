@@ -35,10 +35,9 @@ def before(days: int) -> str:
 
 def remember_audience(warehouse: AudienceWarehouse, days_before: int, size: int, **values: object) -> None:
     """Add an audience of an earlier date: customers C1 to C<size>, none of whom entered it, worth 100.00 each."""
-    for number in range(1, size + 1):
-        row = {"entered": False, "entered_on": before(60), **values}
-        warehouse.remember("premium", before(days_before), f"C{number}", **row)
-        warehouse.keep(profile(f"C{number}", as_of_date=before(days_before), lifetime_value="100.00"))
+    date, customers = before(days_before), [f"C{number}" for number in range(1, size + 1)]
+    warehouse.remember("premium", date, *customers, **{"entered": False, "entered_on": before(60), **values})
+    warehouse.keep(*(profile(customer, as_of_date=date, lifetime_value="100.00") for customer in customers))
 
 
 def what_moved(

@@ -78,6 +78,7 @@ def _of_project() -> tuple[Holiday, ...]:
     return read_holidays(dbt_vars()["bank_holidays"])
 
 
+@cache
 def holiday(day: datetime.date, holidays: tuple[Holiday, ...] | None = None) -> str | None:
     """Return the name of the holiday that a day is; None when it is none.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import duckdb
+import jinja2
 from airflow.providers.common.sql.operators.sql import BaseSQLOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
@@ -28,9 +29,9 @@ from include.customer_360.failures import one_line, said_by_client, what_to_corr
 from include.customer_360.settings import POOL, load_settings
 
 if TYPE_CHECKING:
-    import jinja2
     from airflow.providers.common.sql.hooks.sql import DbApiHook
-    from airflow.sdk import Connection, Context
+    from airflow.sdk import DAG, Connection, Context
+    from jinja2.bccache import Bucket
 
 PROFILE = "marts.customer_360_profile"
 RUN_SCHEMAS = "marts_run_"
@@ -39,6 +40,27 @@ RUN_SCHEMAS = "marts_run_"
 
 class WarehouseRefused(AirflowFailException):
     """The warehouse refuses the user, or something to it; the message says what and what to do. No retry helps."""
+
+
+class CompiledTemplates(jinja2.BytecodeCache):
+    """The templates that this process has compiled.
+
+    Airflow makes an environment for each rendering, which would compile a template and all that it imports anew.
+    """
+
+    def __init__(self) -> None:
+        self._code: dict[tuple[type[jinja2.Environment], str, str], Any] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Take the code of the same text, for the same kind of environment."""
+        bucket.code = self._code.get((type(bucket.environment), bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code."""
+        self._code[type(bucket.environment), bucket.key, bucket.checksum] = bucket.code
+
+
+COMPILED_TEMPLATES = CompiledTemplates()
 
 
 class WarehouseOperator(BaseSQLOperator):
@@ -78,6 +100,12 @@ class WarehouseOperator(BaseSQLOperator):
         super().__init__(conn_id=conn_id, **kwargs)
         self.as_of_date = as_of_date
         self.dag_run_id = dag_run_id
+
+    def get_template_env(self, dag: DAG | None = None) -> jinja2.Environment:
+        """Return Airflow's environment for templates, which takes those that are compiled already as they are."""
+        environment = super().get_template_env(dag)
+        environment.bytecode_cache = COMPILED_TEMPLATES
+        return environment
 
     def render_template(
         self,

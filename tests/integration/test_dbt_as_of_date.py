@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
@@ -17,6 +14,7 @@ import pytest
 import pytz
 
 from include.customer_360.settings import DBT_PROJECT
+from tests.forked_dbt import run_dbt
 
 
 class ClockWasRead(Exception):
@@ -62,13 +60,9 @@ def test_what_is_set_goes_before() -> None:
 def test_all_models_of_one_dbt_take_the_day_before_it_was_started(tmp_path: Path) -> None:
     models = ["int_customer_transactions", "customer_segments", "customer_360_profile"]
     arguments = ["compile", "--no-introspect", "--select", *models]
-    done = subprocess.run(
-        [sys.executable, "-m", "dbt.cli.main", *arguments, f"--target-path={tmp_path}", f"--log-path={tmp_path}"],
-        cwd=DBT_PROJECT,
-        env=os.environ | {"WAREHOUSE_FILE": str(tmp_path / "empty.duckdb"), "AS_OF_DATE": "", "RUN_SCHEMA": ""},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_dbt(
+        *(*arguments, f"--target-path={tmp_path}", f"--log-path={tmp_path}"),
+        environment={"WAREHOUSE_FILE": str(tmp_path / "empty.duckdb"), "AS_OF_DATE": "", "RUN_SCHEMA": ""},
     )
     assert done.returncode == 0, done.stdout
     metadata = json.loads((tmp_path / "run_results.json").read_text())["metadata"]

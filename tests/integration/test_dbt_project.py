@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
@@ -14,8 +11,7 @@ import pytest
 from include.customer_360.catalog import load_catalog
 from include.customer_360.settings import DBT_PROJECT
 from local.sources import CUSTOMERS, TRANSACTIONS
-
-DBT = str(Path(sys.executable).with_name("dbt"))
+from tests.forked_dbt import run_dbt
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +28,9 @@ def test_every_unit_test_passes(tmp_path: Path) -> None:
             connection.execute(f"create table raw.{table.name} ({table.column_definitions})")
 
     def dbt(*arguments: str) -> str:
-        done = subprocess.run(
-            [DBT, *arguments, "--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")],
-            cwd=DBT_PROJECT,
-            env=os.environ | {"WAREHOUSE_FILE": str(warehouse), "AS_OF_DATE": "2026-03-31", "RUN_SCHEMA": ""},
-            capture_output=True,
-            text=True,
+        done = run_dbt(
+            *(*arguments, "--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")),
+            environment={"WAREHOUSE_FILE": str(warehouse), "AS_OF_DATE": "2026-03-31", "RUN_SCHEMA": ""},
         )
         assert done.returncode == 0, done.stdout
         return done.stdout

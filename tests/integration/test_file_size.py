@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 
 from include.customer_360.settings import PROJECT_ROOT
 from local.sample import write_sample
+from tests.forked_dbt import run_module
 
 FIRST = datetime.date(2026, 3, 1)
 
@@ -19,12 +18,10 @@ FIRST = datetime.date(2026, 3, 1)
 def test_six_nights_on_unchanged_sources_leave_the_file_its_size(tmp_path: Path) -> None:
     file = tmp_path / "w.duckdb"
     write_sample(file, customers=400, months=14, seed=42, as_of_date=FIRST)
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.nights", str(file), "--first", FIRST.isoformat(), "--nights", "6"],
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_module(
+        *("benchmarks.nights", str(file), "--first", FIRST.isoformat(), "--nights", "6"),
+        folder=PROJECT_ROOT,
+        environment={},
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     sizes = [int(size) for size in re.findall(r"^after night \d+: (\d+) bytes$", done.stdout, flags=re.MULTILINE)]

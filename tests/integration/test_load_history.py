@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from warehouse_builds import DbtBuilds
 from deploy.load_history import LoadHistoryError, ends_of_ranges, month, months_at_once
 from include.customer_360.settings import PROJECT_ROOT
 from local.sample import write_sample
+from tests.forked_dbt import run_module
 
 AS_OF_DATE = date(2026, 3, 31)
 TABLES = ("core.fct_transactions", "core.rejected_transactions", "core.fct_customer_months")
@@ -43,8 +42,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def started(file: Path, **variables: str) -> subprocess.Popen[str]:
-    environment = {
+def variables(file: Path) -> dict[str, str]:
+    return {
         "WAREHOUSE": "duckdb",
         "WAREHOUSE_FILE": str(file),
         "AS_OF_DATE": str(AS_OF_DATE),
@@ -54,34 +53,35 @@ def started(file: Path, **variables: str) -> subprocess.Popen[str]:
         "UNTIL": "2026-03",
         "MONTHS_AT_ONCE": "2",
     }
-    return subprocess.Popen(
+
+
+def load(file: Path, **others: str) -> subprocess.CompletedProcess[str]:
+    return run_module("deploy.load_history", folder=PROJECT_ROOT, environment={**variables(file), **others})
+
+
+def kill_after_a_range(file: Path) -> str:
+    """Start a load and kill it when it says that a range is loaded; return what it said."""
+    with subprocess.Popen(
         [sys.executable, "-m", "deploy.load_history"],
         cwd=PROJECT_ROOT,
-        env=os.environ | environment | variables,
+        env=os.environ | variables(file),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-
-
-def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
-    assert process.stdout is not None
-    yield from process.stdout
+    ) as process:
+        assert process.stdout
+        said = next(line for line in process.stdout if "arrived before" in line)
+        process.kill()
+    return said
 
 
 @pytest.fixture(scope="module")
 def killed_and_finished(sources: Path) -> list[str]:
     """What the second of two loads printed; the first was killed while it loaded its second range."""
-    first = started(sources)
-    assert next(line for line in lines_of(first) if "arrived before" in line).startswith(
-        "Loaded what arrived before 2025-12-01 (1 of 3), "
-    )
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    second = started(sources)
-    printed, _ = second.communicate(timeout=300)
-    assert second.returncode == 0, printed
-    return printed.splitlines()
+    assert kill_after_a_range(sources).startswith("Loaded what arrived before 2025-12-01 (1 of 3), ")
+    second = load(sources)
+    assert second.returncode == 0, second.stdout + second.stderr
+    return second.stdout.splitlines()
 
 
 def rows(file: Path, table: str) -> list[tuple]:
@@ -129,10 +129,10 @@ def test_a_load_in_ranges_and_a_night_after_it_are_as_one_load(
 def test_a_range_that_dbt_cannot_load_is_named_with_the_next_step(sources: Path, tmp_path: Path) -> None:
     file = tmp_path / "without_raw.duckdb"
     duckdb.connect(str(file)).close()
-    printed, _ = (process := started(file, FROM="2026-01", UNTIL="2026-02")).communicate(timeout=200)
-    assert process.returncode == 1
-    assert "What arrived before 2026-02-01 could not be loaded (range 1 of 1)" in printed
-    assert "start the same command again" in printed
+    failed = load(file, FROM="2026-01", UNTIL="2026-02")
+    assert failed.returncode == 1
+    assert "What arrived before 2026-02-01 could not be loaded (range 1 of 1)" in failed.stderr
+    assert "start the same command again" in failed.stderr
 
 
 @pytest.mark.parametrize(

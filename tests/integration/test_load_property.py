@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
@@ -12,19 +10,13 @@ from edge_customers import AS_OF_DATE
 from warehouse_builds import Build, DbtBuilds
 
 from include.customer_360.settings import PROJECT_ROOT
+from tests.forked_dbt import run_module
 
 LOAD = "build --exclude-resource-type unit_test --select +core"
 
 
 def test_random_loads_end_equal_to_a_full_refresh() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.random_loads", "--sequences", "3"],
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=550,
-        check=False,
-    )
+    done = run_module("tests.integration.random_loads", "--sequences", "3", folder=PROJECT_ROOT, environment={})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 sequences of 6 loads, 0 unlike a full refresh" in done.stdout
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,24 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-
-from include.customer_360.settings import DBT_PROJECT
-
-BUILD = "build --exclude-resource-type unit_test"
-
-# One process for all commands: it takes seconds to import dbt. Takes the commands and the file for their statuses.
-_RUN_DBT = """
-import json, pathlib, sys
 from dbt.cli.main import dbtRunner
 
-statuses = []
-for command in json.loads(sys.argv[1]):
-    outcome = dbtRunner().invoke(command)
-    if not outcome.success:
-        sys.exit(f"dbt {' '.join(command)}: {outcome.exception or 'failed'}")
-    statuses.append({each.node.unique_id: str(each.status) for each in outcome.result})
-pathlib.Path(sys.argv[2]).write_text(json.dumps(statuses))
-"""
+from include.customer_360.settings import DBT_PROJECT
+from tests.forked_dbt import run_function
+
+BUILD = "build --exclude-resource-type unit_test"
 
 
 @dataclass(frozen=True)
@@ -70,17 +56,27 @@ class DbtBuilds:
         statuses = self.folder / "statuses.json"
         paths = ["--profiles-dir", ".", "--target-path", str(self.target), "--log-path", str(self.folder / "logs")]
         settings = {"WAREHOUSE": "duckdb", "WAREHOUSE_FILE": str(self.warehouse), "RUN_SCHEMA": run_schema}
-        finished = subprocess.run(
-            [sys.executable, "-c", _RUN_DBT, json.dumps([[*each.split(), *paths] for each in commands]), str(statuses)],
-            cwd=DBT_PROJECT,
-            env=os.environ | settings | {"AS_OF_DATE": as_of_date.isoformat()},
-            capture_output=True,
-            text=True,
-            check=False,
+        finished = run_function(
+            _run_dbt,
+            [[*each.split(), *paths] for each in commands],
+            statuses,
+            folder=DBT_PROJECT,
+            environment={**settings, "AS_OF_DATE": as_of_date.isoformat()},
         )
         if finished.returncode != 0:
             raise RuntimeError(f"dbt failed:\n{finished.stdout}{finished.stderr}")
         return json.loads(statuses.read_text())
+
+
+def _run_dbt(commands: list[list[str]], statuses: Path) -> None:
+    """Run dbt commands one after the other, and write each one's statuses by unique_id."""
+    of_each = []
+    for command in commands:
+        outcome = dbtRunner().invoke(command)
+        if not outcome.success:
+            sys.exit(f"dbt {' '.join(command)}: {outcome.exception or 'failed'}")
+        of_each.append({each.node.unique_id: str(each.status) for each in outcome.result})
+    statuses.write_text(json.dumps(of_each))
 
 
 def insert_rows(file: Path, table: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from include.customer_360.ops_tables import ops_columns
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, SQL_TEMPLATES, Settings
 from local.local_airflow import free_port
 from local.sample import write_sample
+from tests import forked_dbt
 from tests.deployment import Deployment, deployed
 from tests.snowflake.account import REAL_ACCOUNT, EmulatedAccount, SnowflakeAccount, real_account
 from tests.snowflake.certificates import write_certificates
@@ -173,13 +173,10 @@ def run_dbt(
     environment: dict[str, str], target: Path, *arguments: str, project: Path = DBT_PROJECT
 ) -> subprocess.CompletedProcess[str]:
     """Run dbt for a date of the sources, with everything that it writes to disk in `target`."""
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("dbt")), *arguments, f"--target-path={target}", f"--log-path={target}"],
-        cwd=project,
-        env=os.environ | {"AS_OF_DATE": "2026-03-30", "RUN_SCHEMA": "", "NO_COLOR": "1"} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
+    return forked_dbt.run_dbt(
+        *(*arguments, f"--target-path={target}", f"--log-path={target}"),
+        environment={"AS_OF_DATE": "2026-03-30", "RUN_SCHEMA": "", "NO_COLOR": "1", **environment},
+        project=project,
     )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import dbt.adapters.base.connections
@@ -21,6 +19,7 @@ from snowflake.connector.errors import InterfaceError, OperationalError
 
 from include.customer_360.connection import dbt_environment, warehouse_connection
 from include.customer_360.settings import DBT_PROJECT
+from tests.forked_dbt import run_dbt
 from tests.snowflake.account import SnowflakeAccount
 
 OF_SOMEBODY_ELSE = {
@@ -35,14 +34,7 @@ OF_SOMEBODY_ELSE = {
 
 
 def debug(environment: dict[str, str], folder: Path) -> str:
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("dbt")), "debug", "--target=snowflake", f"--log-path={folder}"],
-        cwd=DBT_PROJECT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_dbt("debug", "--target=snowflake", f"--log-path={folder}", environment=environment)
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 
@@ -65,16 +57,9 @@ def test_what_a_worker_has_in_its_environment_does_not_mix_with_the_connection(
 def test_variables_that_are_empty_are_as_good_as_absent(account: SnowflakeAccount, tmp_path: Path) -> None:
     empty = dict.fromkeys(("SNOWFLAKE_ROLE", "SNOWFLAKE_DATABASE", "SNOWFLAKE_WAREHOUSE", "SNOWFLAKE_THREADS"), "")
     environment = {name: value for name, value in account.dbt_environment.items() if name not in empty}
-    done = subprocess.run(
-        [
-            *[str(Path(sys.executable).with_name("dbt")), "parse", "--target=snowflake"],
-            *[f"--target-path={tmp_path}", f"--log-path={tmp_path}"],
-        ],
-        cwd=DBT_PROJECT,
-        env=os.environ | environment | empty | {"SNOWFLAKE_PORT": "", "RUN_SCHEMA": ""},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_dbt(
+        *("parse", "--target=snowflake", f"--target-path={tmp_path}", f"--log-path={tmp_path}"),
+        environment={**environment, **empty, "SNOWFLAKE_PORT": "", "RUN_SCHEMA": ""},
     )
     assert done.returncode == 0, done.stdout[-3000:]
     nodes = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))["nodes"]

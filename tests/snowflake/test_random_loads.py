@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+from tests.forked_dbt import FORKS
 from tests.integration.random_loads import Loads
 from tests.snowflake.account import EmulatedAccount
 from tests.snowflake.conftest import RUN_SCHEMA, emulator
@@ -44,7 +44,7 @@ def test_random_loads_end_equal_to_a_full_refresh(sources: Path, tmp_path: Path)
     # dbt changes the process that it runs in, and another test reads what is sent to the emulator of the session.
     with (
         emulator(sources, tmp_path) as account,
-        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process,
+        ProcessPoolExecutor(1, mp_context=FORKS) as process,
     ):
         assert process.submit(run_sequences, account, tmp_path / "target").result() == [None] * len(SEEDS)
         sent = [" ".join(sql.split()).lower() for sql in account.statements()]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import struct
-import subprocess
-import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +34,7 @@ from include.customer_360.operators.base import WarehouseOperator
 from include.customer_360.operators.build import before_dbt_build
 from include.customer_360.operators.validate import ValidateMartOperator
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, Settings, SettingsError, load_settings
+from tests.forked_dbt import run_dbt
 from tests.held_file import held
 
 
@@ -349,17 +347,9 @@ def test_dbt_waits_in_a_run_and_not_for_a_person(
 
 def test_a_folder_that_is_missing_ends_dbt_by_hand_at_once(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "w.duckdb"
-    done = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("dbt")), "seed", "--target-path", str(tmp_path / "target")),
-            *("--log-path", str(tmp_path)),
-        ],
-        cwd=DBT_PROJECT,
-        env=os.environ | {"WAREHOUSE_FILE": str(file), "RUN_SCHEMA": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+    done = run_dbt(
+        *("seed", "--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path)),
+        environment={"WAREHOUSE_FILE": str(file), "RUN_SCHEMA": ""},
     )
     assert done.returncode != 0
     assert f'Cannot open file "{file}": No such file or directory' in done.stdout + done.stderr

@@ -19,6 +19,7 @@ from include.customer_360.operators.validate import ValidateMartOperator
 from include.customer_360.settings import DBT_PROJECT, HALF_OF_THE_MACHINE, PROJECT_ROOT, SettingsError, load_settings
 from local.local_airflow import LocalAirflow
 from local.sources import connect_beside
+from tests.forked_dbt import run_dbt
 
 LIMIT = "select current_setting('memory_limit')"
 # DuckDB shows sizes in powers of 1024: 2000000000 / 1024^3 = 1.86.
@@ -104,16 +105,10 @@ def test_readers_side_by_side_share_it_and_spill_apart(
 def test_dbt_keeps_to_it(tmp_path: Path) -> None:
     warehouse = tmp_path / "w.duckdb"
     settings = "current_setting('memory_limit') || ' ' || current_setting('temp_directory') as found"
-    done = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("dbt")), "--quiet", "show", "--output", "json", "--inline"),
-            *(f"select {settings}", "--target-path", str(tmp_path), "--log-path", str(tmp_path)),
-        ],
-        cwd=DBT_PROJECT,
-        env=os.environ | {"WAREHOUSE_FILE": str(warehouse), "WAREHOUSE_MEMORY": "2GB", "RUN_SCHEMA": ""},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_dbt(
+        *("--quiet", "show", "--output", "json", "--inline", f"select {settings}"),
+        *("--target-path", str(tmp_path), "--log-path", str(tmp_path)),
+        environment={"WAREHOUSE_FILE": str(warehouse), "WAREHOUSE_MEMORY": "2GB", "RUN_SCHEMA": ""},
     )
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout)["show"] == [{"found": f"{TWO_GB} {warehouse}.tmp"}]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 
 from include.customer_360.ops_tables import ops_columns
-from include.customer_360.settings import DBT_PROJECT
 from local import sources
+from tests.forked_dbt import run_dbt
 
 AS_OF_DATE = "2026-03-15"
 RUN_SCHEMA = "marts_run_20260315"
@@ -152,14 +149,7 @@ def build_warehouse(folder: Path) -> Path:
 def _dbt_build(file: Path, folder: Path) -> None:
     kinds = ["--resource-type", "seed", "--resource-type", "snapshot", "--resource-type", "model"]
     outputs = ["--target-path", str(folder / "target"), "--log-path", str(folder / "logs")]
-    finished = subprocess.run(
-        [sys.executable, "-m", "dbt.cli.main", "build", "--profiles-dir", ".", *kinds, *outputs],
-        cwd=DBT_PROJECT,
-        env=os.environ
-        | {"AS_OF_DATE": AS_OF_DATE, "RUN_SCHEMA": RUN_SCHEMA, "WAREHOUSE": "duckdb", "WAREHOUSE_FILE": str(file)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    settings = {"AS_OF_DATE": AS_OF_DATE, "RUN_SCHEMA": RUN_SCHEMA, "WAREHOUSE": "duckdb", "WAREHOUSE_FILE": str(file)}
+    finished = run_dbt("build", "--profiles-dir", ".", *kinds, *outputs, environment=settings)
     if finished.returncode != 0:
         raise RuntimeError(f"dbt build failed:\n{finished.stdout}{finished.stderr}")

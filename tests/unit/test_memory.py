@@ -93,12 +93,12 @@ def test_readers_side_by_side_share_it_and_spill_apart(
     monkeypatch.setenv("WAREHOUSE_MEMORY", memory)
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(warehouse)}))
     operator = ValidateMartOperator(task_id="v", mart="sources", run_schema="marts_run_1", as_of_date="2026-03-31")
-    rows = "select row_number() over (order by hash(i)) as r, repeat('x', 50) from range(20000000) as t (i)"
+    rows = "select row_number() over (order by hash(i)) as r, repeat('x', 50) from range(5000000) as t (i)"
     with closing(operator.get_db_hook().get_conn()) as connection:
         settings = connection.execute(f"{LIMIT}, current_setting('temp_directory')").fetchall()
         assert settings == [(of_a_reader, f"{warehouse}.reader_{os.getpid()}.tmp")]
-        connection.execute("set memory_limit = '200MB'")
-        assert connection.execute(f"select max(r) from ({rows})").fetchall() == [(20_000_000,)]
+        connection.execute("set memory_limit = '60MB'")
+        assert connection.execute(f"select max(r) from ({rows})").fetchall() == [(5_000_000,)]
     assert not list(tmp_path.glob("*.tmp"))
 
 

@@ -73,7 +73,7 @@ def test_a_green_run_leaves_readers_a_copy_of_its_marts_and_of_its_night(deploym
     left_out = {"log_night", "run_went_well", "dbt_build.dbt_producer_watcher_done"}
     assert states == {task: state for task, state in deployment.tasks(green).items() if task not in left_out}
     assert {task_id for task_id, known in began.items() if not known} == {"run_again"}
-    assert 0 < seconds["dbt_build.core.dim_date"] < seconds["dbt_build.dbt_producer_watcher"]
+    assert 0 < seconds["dbt_build.models.core.dim_date"] < seconds["dbt_build.dbt_producer_watcher"]
     assert deployment.in_copy("select count(*) > 0 from marts.audience_memberships") == [(True,)]
 
 

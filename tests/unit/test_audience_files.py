@@ -14,15 +14,14 @@ from decimal import Decimal
 import duckdb
 import pytest
 
+from include.customer_360.csv_cells import csv_line, runs_as_formula
 from include.customer_360.operators.audience_files import (
     PLAIN_FIRST,
     Csv,
     Upload,
-    csv_line,
     form_of,
     googles_address,
     metas_address,
-    runs_as_formula,
 )
 
 # The text of a cell

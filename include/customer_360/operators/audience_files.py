@@ -1,4 +1,4 @@
-"""How an audience becomes files: the text of a cell, lines in batches, hashed addresses, and the way into a folder."""
+"""How an audience becomes files: lines in batches, hashed addresses, and the way into a folder."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import hashlib
 import json
 import os
 import re
-import unicodedata
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import duckdb
 
+from include.customer_360.csv_cells import csv_line, quoted, text_of
 from include.customer_360.operators.audiences import MASKED
 from include.customer_360.settings import WRITTEN_DATE
 
@@ -36,9 +35,6 @@ OF_A_DATE = "as_of_date="
 TEMPORARY = ".tmp"
 
 ADDRESS = "email"
-FORMULA_SIGNS = "=+-@\N{MINUS SIGN}"
-"""With one of these, also in full width, a spreadsheet's formula begins."""
-_BREAKS = ("\t", "\r", "\n")
 BATCH_ROWS = 20_000
 """So many rows are in memory at once, besides what the warehouse's client holds."""
 
@@ -47,51 +43,6 @@ PLAIN_FIRST = (("0", "9"), ("A", "Z"), ("a", "z"), ("\u00c0", "\u024f"), ("\u040
 _AS_DUCKDB_HAS_IT = ("VARCHAR", "BOOLEAN", "DATE", "DECIMAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 """Types whose text is the same in DuckDB and here."""
 _GOOGLES_OWN = ("gmail.com", "googlemail.com")
-
-
-def text_of(value: object) -> str:
-    """Return the text of a cell, without the quotes that a separator in it asks for.
-
-    Decimals keep their scale, dates are YYYY-MM-DD, booleans true and false, NULL is empty. A text that a spreadsheet
-    would run as a formula, or that begins with a single quote, has one before it.
-    """
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case Decimal():
-            return format(value, "f")
-        case int() | float():
-            return str(value)
-        case datetime.date():
-            return value.isoformat()
-        case _:
-            text = str(value)
-            # Also before a quote of its own, so that a program takes one off each text that begins with one.
-            return f"'{text}" if text.startswith("'") or runs_as_formula(text) else text
-
-
-def runs_as_formula(text: str) -> bool:
-    """Return whether a spreadsheet may take a cell with this text for a formula.
-
-    That is when it begins with a tab or a line break, or, after blanks and characters that cannot be seen, with one of
-    FORMULA_SIGNS.
-    """
-    if text.startswith(_BREAKS):
-        return True
-    first = next((character for character in text if unicodedata.category(character)[0] not in "CZ"), "")
-    return bool(first) and unicodedata.normalize("NFKC", first)[0] in FORMULA_SIGNS
-
-
-def csv_line(values: Iterable[object]) -> str:
-    """Return a row as a line of CSV: RFC 4180 quoting, ending in a line feed."""
-    return ",".join(map(_quoted, map(text_of, values))) + "\n"
-
-
-def _quoted(text: str) -> str:
-    # Not csv.writer: until Python 3.13 it leaves a lone carriage return bare, so bytes would depend on the version.
-    return '"' + text.replace('"', '""') + '"' if any(character in text for character in ',"\r\n') else text
 
 
 def googles_address(text: str) -> str:
@@ -198,7 +149,7 @@ class Csv(Form):
 
 def _line_of_cells(cells: Sequence[str], texts: Sequence[bool]) -> str:
     """Return a line of CSV of what DuckDB gave as text; `texts` says which cells were text before."""
-    written = [_quoted(text_of(cell)) if is_text else cell for cell, is_text in zip(cells, texts, strict=True)]
+    written = [quoted(text_of(cell)) if is_text else cell for cell, is_text in zip(cells, texts, strict=True)]
     return f"{','.join(written)}\n"
 
 

@@ -18,6 +18,7 @@ from include.customer_360.operators.approval import ApproveAudienceOperator
 from include.customer_360.operators.audiences import DecideAudiencesOperator, ValidateAudiencesOperator
 from include.customer_360.operators.export import ExportAudienceOperator
 from include.customer_360.operators.export_log import LogExportsOperator
+from include.customer_360.operators.started import keep_start
 from include.customer_360.settings import POOL, TEMPLATE_FOLDERS, load_settings
 
 DOC = """
@@ -80,7 +81,7 @@ ONLY = "{{ params.campaign or '' }}"
 with DAG(
     dag_id="campaign_exports",
     description="The campaigns' audiences as CSV with a manifest, after each publication of the marts",
-    doc_md=DOC,
+    doc_md=f"{DOC}\n[The screens]({settings.screens_url}) show what is published.\n",
     schedule=PartitionedAssetTimetable(assets=PUBLISHED),
     catchup=False,
     max_active_runs=1,
@@ -115,6 +116,7 @@ with DAG(
         "retries": 2,
         "retry_delay": timedelta(minutes=2),
         "execution_timeout": timedelta(minutes=15) + LOCK_WAIT,
+        "on_execute_callback": keep_start,
         "on_failure_callback": keep_reason,
         "on_skipped_callback": keep_reason,
     },

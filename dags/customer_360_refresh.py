@@ -25,8 +25,9 @@ from include.customer_360.known_warnings import silence_known_warnings
 from include.customer_360.operators.again import RunAgainOperator
 from include.customer_360.operators.build import before_dbt_build
 from include.customer_360.operators.export import CheckExportRootOperator
-from include.customer_360.operators.nights import LogNightOperator, keep_start
+from include.customer_360.operators.nights import LogNightOperator
 from include.customer_360.operators.publish import DropRunSchemasOperator, PublishMartsOperator, WriteHistoryOperator
+from include.customer_360.operators.started import keep_start
 from include.customer_360.operators.validate import (
     KeepValidationResultsOperator,
     ValidateMartOperator,
@@ -129,7 +130,7 @@ LOCK_WAIT = timedelta(seconds=settings.warehouse_lock_wait if settings.warehouse
 with DAG(
     dag_id="customer_360_refresh",
     description="The customer marts of one business day: build, validate, publish",
-    doc_md=DOC,
+    doc_md=f"{DOC}\n[The screens]({settings.screens_url}) show what is published.\n",
     schedule=CronPartitionTimetable("0 3 * * *", timezone=BUSINESS_TIME_ZONE, run_offset=-1, key_format="%Y-%m-%d"),
     catchup=False,
     max_active_runs=1,

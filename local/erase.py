@@ -43,6 +43,8 @@ where tables.database_name = 'warehouse'
 group by all
 order by all
 """
+_TEXTS = {"ops.validation_results": "observed", "ops.nights": "reason", "ops.export_runs": "reason"}
+"""The texts of schema ops that may name a person, by table."""
 
 
 class EraseError(ValueError):
@@ -167,7 +169,7 @@ def _delete(
     person: Person,
     erased: Erased,
 ) -> None:
-    """Delete the person's rows from every table that has a customer_id, and the id from texts of schema ops."""
+    """Delete the rows of the person from tables with a customer_id, and their id and addresses from texts of ops."""
     customer_id = person.customer_id
     there = {(schema, table) for schema, table, _ in tables}
     if {("core", "fct_transactions"), ("raw", "transactions")} <= there:
@@ -185,21 +187,26 @@ def _delete(
                 connection, f"delete from {name} where trim(cast(customer_id as varchar)) = ?", [customer_id]
             )
             if shown == "ops.screens_log":
-                # A list may have been asked for by the id or the address.
+                # A list may name the person beside others, whose look-up stays on record.
                 rows += sum(
-                    _changed(connection, f"delete from {name} where regexp_matches(detail, ?, 'i')", [_as_word(each)])
-                    for each in (customer_id, *sorted(person.addresses))
+                    _changed(
+                        connection,
+                        f"update {name} set detail = regexp_replace(detail, ?, '({ERASED})', 'gi') "
+                        "where regexp_matches(detail, ?, 'i')",
+                        [_as_word(each)] * 2,
+                    )
+                    for each in (*sorted(person.addresses), customer_id)
                 )
         elif shown == "ops.failing_rows":
             rows = _changed(
                 connection, f"delete from {name} where list_contains(string_split(row_key, ' '), ?)", [customer_id]
             )
-        elif text := {"ops.validation_results": "observed", "ops.nights": "reason"}.get(shown):
+        elif text := _TEXTS.get(shown):
             rows = _changed(
                 connection,
                 f"update {name} set {text} = regexp_replace({text}, ?, '({ERASED})', 'g') "
                 f"where regexp_matches({text}, ?)",
-                [_as_word(customer_id)] * 2,
+                [_named(person)] * 2,
             )
         else:
             continue
@@ -214,6 +221,11 @@ def _changed(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[o
 
 def _as_word(customer_id: str) -> str:
     return rf"(?:^|\b){re.escape(customer_id)}(?:\b|$)"
+
+
+def _named(person: Person) -> str:
+    """Return a pattern of what names the person in a text: an address, in any case, first, since it may hold the id."""
+    return "|".join([*(f"(?i:{_as_word(each)})" for each in sorted(person.addresses)), _as_word(person.customer_id)])
 
 
 def _hash(text: str) -> str:
@@ -251,13 +263,19 @@ def _remember(connection: duckdb.DuckDBPyConnection, person: Person) -> None:
 
 
 def _take_screens_log(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Take what the screens logged since the last night into the warehouse, where it is erased with the rest."""
+    """Take what the screens logged since the last night into the warehouse, where it is erased with the rest.
+
+    :raises WarehouseError: when it cannot be taken whole; nobody is erased then.
+    """
     # Imported here, as below: it takes seconds.
-    from include.customer_360.operators.screens_log import take_screens_log
+    from include.customer_360.operators.screens_log import LogNotTaken, take_screens_log
 
     _make(connection, "screens_log")
     connection.execute("use warehouse")
-    take_screens_log(connection, settings, lambda line: print(line, file=sys.stderr))
+    try:
+        take_screens_log(connection, settings, lambda line: print(line, file=sys.stderr))
+    except LogNotTaken as error:
+        raise WarehouseError(f"Nobody was erased. {error}") from error
     connection.execute("use memory")
 
 

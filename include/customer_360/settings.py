@@ -85,8 +85,15 @@ class Settings(BaseSettings):
     runbook_url: str = ""
     published_by: datetime.time | None = datetime.time(5)
     heartbeat_url: SecretStr = SecretStr("")
+    screens_address: str = "127.0.0.1"
+    screens_port: int = Field(default=8501, ge=1, le=65_535)
+    screens_url: str = "http://localhost:8501"
+    screens_roles: Path = Path("app/roles.yml")
+    screens_secrets: Path = Path("app/.streamlit/secrets.toml")
+    screens_unverified_addresses: bool = False
+    airflow_url: str = "http://localhost:8080"
 
-    @field_validator("warehouse_file", "published_file")
+    @field_validator("warehouse_file", "published_file", "screens_roles", "screens_secrets")
     @classmethod
     def _from_project_root(cls, value: Path) -> Path:
         return (PROJECT_ROOT / value.expanduser()).resolve()

@@ -20,7 +20,7 @@ from airflow.timetables.base import TimeRestriction
 
 from include.customer_360.assets import PUBLISHED
 from include.customer_360.catalog import MANIFEST, load_catalog
-from include.customer_360.operators.nights import keep_start
+from include.customer_360.operators.started import keep_start
 from include.customer_360.operators.watch import DbtNodeWatcherOperator
 from include.customer_360.settings import PROJECT_ROOT, SQL_TEMPLATES, load_settings
 from plugins import customer_360_macros

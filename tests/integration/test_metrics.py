@@ -222,10 +222,11 @@ def warehouse(built: Build, tmp_path_factory: pytest.TempPathFactory) -> duckdb.
         where customer_number % 4 < 3
         """
     )
-    views = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES)).from_string(
-        "{% import 'publish/audience_views.jinja' as audiences %}{{ audiences.audience_views('marts') }}"
+    view = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES)).from_string(
+        "{% import 'publish/ops_views.jinja' as readers %}"
+        "create view marts.audience_memberships as {{ readers.select_of('audience_memberships') }}"
     )
-    connection.execute(views.render())
+    connection.execute(view.render())
     connection.execute(
         "create or replace view staging.stg_audience_memberships as select campaign, as_of_date, customer_id, status, "
         "split_group, entered from ops.audience_memberships"

@@ -108,6 +108,7 @@ def test_a_person_reads_core_of_production(account: SnowflakeAccount, dev: str, 
         f"{account.by_hand}.{dev}_intermediate.int_customer_transactions",
         # The marts are built twice.
         *[f"{account.by_hand}.{dev}_marts.campaign_results"] * 2,
+        *[f"{account.by_hand}.{dev}_marts.customer_category_spend"] * 2,
     ]
     counted = f"select count(*) from {dev}_marts.customer_360_profile"
     assert account.query(counted, account.by_hand) == [(CUSTOMERS,)]

@@ -978,8 +978,8 @@ def test_every_statement_is_explained_in_groups_on_tables_made_from_the_contract
     assert list(explain.explained(asked, "enterprise", {}, compiled(tmp_path))) == [
         Finding("models of dbt", "1 of 1 explained", "1 explained", True),
         counted("tests", 1, 1),
-        counted("validations", VALIDATIONS, 16),
-        counted("publish", PUBLICATION, 30),
+        counted("validations", VALIDATIONS, 18),
+        counted("publish", PUBLICATION, 39),
         counted("audiences", AUDIENCES, 19),
         counted("exports", EXPORTS, 20),
     ]
@@ -1001,8 +1001,8 @@ def test_tables_that_are_there_are_read_and_exports_are_the_exporters(tmp_path: 
     assert [finding.observed for finding in found] == [
         "1 of 1 explained",
         "1 of 1 explained",
-        f"{VALIDATIONS} of {VALIDATIONS} explained, 12 on empty tables",
-        f"{PUBLICATION} of {PUBLICATION} explained, 10 on empty tables",
+        f"{VALIDATIONS} of {VALIDATIONS} explained, 14 on empty tables",
+        f"{PUBLICATION} of {PUBLICATION} explained, 11 on empty tables",
         f"{AUDIENCES} of {AUDIENCES} explained",
         f"{EXPORTS} of {EXPORTS} explained",
     ]

@@ -302,6 +302,7 @@ def test_who_looked_the_person_up_is_gone_from_the_log_and_what_waits_for_the_ni
     assert erased.tables["ops.screens_log"] == 2
     assert query(warehouse, "select customer_id, detail from ops.screens_log order by event_id") == [
         ("C10", "{}"),
+        (None, '{"asked": "(erased)"}'),
         (None, '{"rows": 3}'),
     ]
     assert log.read_text() == ""
@@ -310,11 +311,20 @@ def test_who_looked_the_person_up_is_gone_from_the_log_and_what_waits_for_the_ni
     assert erased.files[str(rejected)] == 1
 
 
-def test_the_id_is_gone_from_why_a_night_failed(warehouse: AudienceWarehouse) -> None:
+@pytest.mark.parametrize(
+    ("table", "column"), [("nights", "reason"), ("export_runs", "reason"), ("validation_results", "observed")]
+)
+def test_id_and_address_are_gone_from_why_something_failed(
+    warehouse: AudienceWarehouse, table: str, column: str
+) -> None:
     with warehouse.connect() as connection:
-        connection.execute("insert into ops.nights (reason) values ('1 customers differ, for example C1'), ('C10')")
+        connection.execute(
+            f"insert into ops.{table} ({column}) values ('1 customers differ, for example C1'), ('C10'), (?)",
+            [f"Could not convert string '{GONE.upper()}'"],
+        )
     erase(settings_of(warehouse), "C1")
-    assert query(warehouse, "select reason from ops.nights order by 1") == [
+    assert query(warehouse, f"select {column} from ops.{table} where {column} is not null order by 1") == [
         ("1 customers differ, for example (erased)",),
         ("C10",),
+        ("Could not convert string '(erased)'",),
     ]

@@ -29,11 +29,13 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.sdk.io import attach
 
 from include.customer_360.catalog import Campaign, Destination
+from include.customer_360.failures import WHY
 from include.customer_360.operators import audiences
 from include.customer_360.operators.audience_files import Attempt, remove_older
 from include.customer_360.operators.audiences import MASKED
 from include.customer_360.operators.export import CheckExportRootOperator, ExportAudienceOperator
 from include.customer_360.operators.export_log import LogExportsOperator
+from include.customer_360.operators.started import STARTED
 from include.customer_360.settings import PROJECT_ROOT, Settings
 from local.sample import needs_sample
 from local.sources import WarehouseError
@@ -1243,29 +1245,45 @@ def test_on_duckdb_exports_read_with_the_one_connection(warehouse: AudienceWareh
 
 
 def log_exports(
-    of: Campaign, results: dict[int, dict[str, Any] | str], counts: dict[str, Any], export_root: object = ""
+    of: Campaign,
+    results: dict[int, dict[str, Any] | str],
+    counts: dict[str, Any],
+    export_root: object = "",
+    **run: object,
 ) -> dict[str, int]:
-    """Record what the mapped tasks of a campaign left: by their number a manifest, or the reason of a failure."""
+    """Record what the mapped tasks of a campaign left: by their number a manifest, or the reason of a failure.
+
+    :param run: what is another run than run_1: `dag_run_id`; when its tasks `started`, as a text; its `answer`.
+    """
+    started = run.pop("started", None)
+    answer = run.pop("answer", None)
 
     def pull(task_ids: str, map_indexes: int = -1, key: str = "return_value") -> object:
         if task_ids == "decide_audiences":
             return counts
         if task_ids.startswith("approve_"):
-            return None
+            return answer
         result = results[map_indexes]
-        return result if key == "return_value" else {"reason": result}
+        return {"return_value": result, WHY: {"reason": result}, STARTED: started}[key]
 
     states = {
         f"export_{of.name}_{number}": "failed" if isinstance(each, str) else "success"
         for number, each in results.items()
     }
-    ti = SimpleNamespace(xcom_pull=pull, get_task_states=lambda dag_id, run_ids: {run_ids[0]: states})
-    return rendered(LogExportsOperator, campaigns=[of], export_root=export_root).execute({"ti": ti})
+    crumbs = [{"task_id": f"export_{of.name}", "map_index": number, "duration": 90.5} for number in results]
+    ti = SimpleNamespace(
+        xcom_pull=pull,
+        get_task_states=lambda dag_id, run_ids: {run_ids[0]: states},
+        get_task_breadcrumbs=lambda dag_id, run_id: crumbs,
+    )
+    return rendered(LogExportsOperator, campaigns=[of], export_root=export_root, **run).execute({"ti": ti})
 
 
-def export_runs(warehouse: AudienceWarehouse, columns: str) -> list[tuple[Any, ...]]:
+def export_runs(
+    warehouse: AudienceWarehouse, columns: str, by: str = "as_of_date, destination"
+) -> list[tuple[Any, ...]]:
     with warehouse.connect() as connection:
-        return connection.execute(f"select {columns} from ops.export_runs order by as_of_date, destination").fetchall()
+        return connection.execute(f"select {columns} from ops.export_runs order by {by}").fetchall()
 
 
 def test_a_row_for_each_destination_says_what_went_there(warehouse: AudienceWarehouse, export_root: Path) -> None:
@@ -1310,6 +1328,38 @@ def test_a_destination_that_failed_has_a_row_with_the_reason_and_is_no_previous_
     for destination, entered in (("csv", 0), ("google", 1)):
         result = export(export_root, of=ADS, as_of_date="2026-04-01", destination=destination)
         assert result["files"]["entered.csv"]["row_count"] == entered
+
+
+def test_what_a_warehouse_quotes_of_a_row_is_no_part_of_the_reason(
+    warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    warehouse.publish(profile("C1"))
+    counts = warehouse.decide(PREMIUM)
+    with pytest.raises(AirflowFailException, match="export_premium_0 failed"):
+        log_exports(PREMIUM, {0: "Conversion Error: Could not convert string 'ada@example.com' to INT32"}, counts)
+    assert export_runs(warehouse, "reason") == [("Conversion Error: Could not convert string '...' to INT32",)]
+
+
+def test_a_second_try_that_fails_or_is_not_approved_comes_after_the_first(
+    warehouse: AudienceWarehouse, export_root: Path
+) -> None:
+    warehouse.publish(profile("C1"))
+    counts = warehouse.decide(PREMIUM)
+    exported = export(export_root) | {"started_at": "2026-04-01T08:00:00", "finished_at": "2026-04-01T08:01:00"}
+    log_exports(PREMIUM, {0: exported}, counts)
+    with pytest.raises(AirflowFailException):
+        log_exports(PREMIUM, {0: "hung up"}, counts, dag_run_id="run_2", started="2026-04-01T10:00:00+02:00")
+    answer = {"chosen_options": ["Reject"], "responded_by_user": None}
+    log_exports(PREMIUM, {}, counts, dag_run_id="run_3", answer=answer)
+    *earlier, (_, third, began, ended) = export_runs(
+        warehouse, "dag_run_id, state, started_at::varchar, finished_at::varchar", by="dag_run_id"
+    )
+    assert earlier == [
+        ("run_1", "exported", "2026-04-01 08:00:00", "2026-04-01 08:01:00"),
+        ("run_2", "failed", "2026-04-01 08:00:00", "2026-04-01 08:01:30.5"),
+    ]
+    assert (third, began) == ("not approved", None)
+    assert ended > "2026-04-01 08:01:30.5"
 
 
 def old_export(root: Path, date: str, below: str = "") -> Path:

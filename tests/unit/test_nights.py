@@ -13,12 +13,14 @@ from typing import Any
 import duckdb
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.customer_360.failures import WHY
 from include.customer_360.operators import screens_log
 from include.customer_360.operators.build import NODES
-from include.customer_360.operators.nights import STARTED, LogNightOperator, keep_start
+from include.customer_360.operators.nights import LogNightOperator
+from include.customer_360.operators.started import STARTED, keep_start
 from include.customer_360.operators.watch import DbtNodeWatcherOperator
 from include.customer_360.settings import TEMPLATE_FOLDERS, load_settings
 from tests.unit.audience_warehouse import AudienceWarehouse, profile
@@ -77,7 +79,7 @@ class Run:
             get_task_breadcrumbs=lambda dag_id, run_id: self.crumbs,
             xcom_pull=lambda task_ids, key: self.xcoms.get((task_ids, key)),
         )
-        dag_run = SimpleNamespace(run_type="scheduled", start_date=MIDNIGHT)
+        dag_run = SimpleNamespace(run_type=DagRunType.SCHEDULED, start_date=MIDNIGHT)
         return operator.execute({"ti": ti, "dag_run": dag_run, "refuse": refuse})
 
 
@@ -292,6 +294,30 @@ def test_a_night_that_is_killed_between_the_commit_and_the_emptying_doubles_noth
     assert Run().log() == 1
     assert events(file) == [f"{EVENT}1", f"{EVENT}2"]
     assert log.with_name("screens_log.rejected.jsonl").read_text() == "no entry\n"
+
+
+def test_a_row_without_an_id_keeps_no_entry_out_of_the_table(file: Path) -> None:
+    read(file, "insert into ops.screens_log (event_id, reader) values (null, 'by hand')")
+    log = write(entry(1))
+    assert Run().log() == 1
+    assert events(file) == [f"{EVENT}1", None]
+    assert log.read_text() == ""
+
+
+def test_a_log_whose_entries_did_not_all_reach_the_table_stays_and_is_named(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = write(entry(1), entry(2))
+    before = log.read_text()
+    insert = screens_log._insert
+    monkeypatch.setattr(screens_log, "_insert", lambda cursor, entries: insert(cursor, entries[:1]))
+    assert Run().log() == 0
+    assert log.read_text() == before
+    assert read(file, "select state from ops.nights") == [("success",)]
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"[warning ] 1 of 2 entries of {log} are not in ops.screens_log, for example {EVENT}2: the file stays" in said
+    )
 
 
 BROKEN = [

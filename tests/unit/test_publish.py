@@ -33,6 +33,7 @@ from tests.small_disk import no_larger_file
 CATALOG = load_catalog()
 TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(SQL_TEMPLATES), undefined=jinja2.StrictUndefined)
 MARTS = tuple(mart.name for mart in CATALOG.marts)
+MEASURES = sorted({measure for mart in CATALOG.marts for measure in mart.measures})
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "warehouse.duckdb"
     monkeypatch.setenv("WAREHOUSE_FILE", str(file))
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(file)}))
-    query(file, ops_tables("lifetime_value"))
+    query(file, ops_tables(*MEASURES))
     query(file, LOADED)
     return file
 
@@ -63,10 +64,11 @@ def query(file: Path, sql: str) -> list[tuple]:
 
 
 def build(file: Path, run_schema: str, as_of_date: str, customers: int) -> None:
-    """Make what a run builds: `customers` rows in each table, lifetime values 10.00, 20.00, ..."""
+    """Make what a run builds: `customers` rows in each table, lifetime values and the like 10.00, 20.00, ..."""
+    measures = ", ".join(f"cast(number * 10 as decimal(18, 2)) as {measure}" for measure in MEASURES)
     tables = [
         f"create table {run_schema}.{model.name} as select 'CUST' || number as customer_id, "
-        f"cast(number * 10 as decimal(18, 2)) as lifetime_value, date '{as_of_date}' as as_of_date "
+        f"{measures}, date '{as_of_date}' as as_of_date "
         f"from range(1, {customers + 1}) as numbers (number)"
         for model in CATALOG.published
     ]
@@ -266,7 +268,7 @@ def test_on_standard_edition_a_view_that_readers_cannot_select_from_fails_by_nam
 MARTS_IN_ORDER = [mart.name for mart in CATALOG.published if mart.table_schema == "marts"]
 OPS_VIEWS = (
     *("audience_memberships", "export_runs", "publications", "validation_results"),
-    *("rejected_rows", "source_days"),
+    *("nights", "night_steps", "rejected_rows", "source_days"),
 )
 
 

@@ -229,7 +229,7 @@ def test_a_date_of_history_is_renewed_without_the_marts(warehouse: AudienceWareh
     before = ids()
     execute(warehouse, "insert into marts.customer_360_history (customer_id, as_of_date) values ('C1', '2026-03-29')")
     renew(warehouse, changed=["customer_360_history"])
-    assert read("select customer_id, cast(as_of_date as varchar) from marts.customer_360_history") == [
+    assert read("select customer_id, cast(as_of_date as varchar) from marts.customer_360_history order by all") == [
         ("C1", "2026-03-29"),
         ("C2", "2026-03-30"),
     ]
@@ -274,6 +274,95 @@ def test_where_there_is_no_whole_copy_of_the_publication_a_part_is_not_enough(
     assert len(set(ids())) == 1
     assert ids() != before
     assert read("select count(*) from marts.customer_360_profile") == [(2,)]
+
+
+# History, date by date
+
+
+def history() -> list[tuple[Any, ...]]:
+    """Return the rows of history in the order in which they lie in the file."""
+    return read("select customer_id, cast(as_of_date as varchar), customer_segment from marts.customer_360_history")
+
+
+@pytest.fixture
+def three_dates(warehouse: AudienceWarehouse) -> AudienceWarehouse:
+    """Two customers on each of three days, in the copy by customer."""
+    execute(warehouse, "delete from marts.customer_360_history")
+    for day in (28, 29, 30):
+        execute(
+            warehouse,
+            "insert into marts.customer_360_history (customer_id, as_of_date, customer_segment) "
+            f"values ('C1', '2026-03-{day}', 'NY'), ('C2', '2026-03-{day}', 'CA')",
+        )
+    renew(warehouse)
+    assert [customer_id for customer_id, _, _ in history()] == ["C1"] * 3 + ["C2"] * 3
+    return warehouse
+
+
+@pytest.mark.parametrize("changed", [None, ["customer_360_history"]])
+def test_only_dates_whose_rows_changed_are_written_anew(
+    three_dates: AudienceWarehouse, changed: list[str] | None
+) -> None:
+    """The 28th is removed, the 29th restated, the 31st new; the 30th stays where it lay."""
+    execute(three_dates, "delete from marts.customer_360_history where as_of_date = '2026-03-28'")
+    execute(
+        three_dates,
+        "update marts.customer_360_history set customer_segment = 'TX' "
+        "where as_of_date = '2026-03-29' and customer_id = 'C2'",
+    )
+    execute(
+        three_dates,
+        "insert into marts.customer_360_history (customer_id, as_of_date, customer_segment) "
+        "values ('C1', '2026-03-31', 'NY')",
+    )
+    assert renew(three_dates, changed) == []
+    assert history()[:2] == [("C1", "2026-03-30", "NY"), ("C2", "2026-03-30", "CA")]
+    assert sorted(history()[2:]) == [
+        ("C1", "2026-03-29", "NY"),
+        ("C1", "2026-03-31", "NY"),
+        ("C2", "2026-03-29", "TX"),
+    ]
+
+
+def test_a_value_that_two_rows_exchange_is_a_change(three_dates: AudienceWarehouse) -> None:
+    execute(
+        three_dates,
+        "update marts.customer_360_history set customer_segment = if(customer_segment = 'NY', 'CA', 'NY') "
+        "where as_of_date = '2026-03-29'",
+    )
+    renew(three_dates)
+    assert sorted(row for row in history() if row[1] == "2026-03-29") == [
+        ("C1", "2026-03-29", "CA"),
+        ("C2", "2026-03-29", "NY"),
+    ]
+
+
+def test_a_column_that_history_gained_has_all_of_it_written_anew(three_dates: AudienceWarehouse) -> None:
+    execute(three_dates, "alter table marts.customer_360_history drop customer_key")
+    renew(three_dates)
+    columns = "select column_name from (describe marts.customer_360_history)"
+    assert ("customer_key",) not in read(columns)
+    execute(three_dates, "alter table marts.customer_360_history add column customer_key varchar default 'k'")
+    renew(three_dates)
+    assert read("select distinct customer_key from marts.customer_360_history") == [("k",)]
+
+
+def test_a_mart_that_is_gone_is_gone_from_a_copy_that_is_gone_on_with(three_dates: AudienceWarehouse) -> None:
+    with duckdb.connect(str(files()[0])) as connection:
+        connection.execute("create table marts.metric_that_was as select 1 as one")
+    renew(three_dates)
+    assert read("select count(*) from duckdb_tables() where table_name = 'metric_that_was'") == [(0,)]
+
+
+def test_where_the_history_that_is_there_cannot_be_read_all_of_it_is_written(
+    three_dates: AudienceWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published_copy, "_tables_to_go_on_with", lambda *_: ["customer_360_history"])
+    with duckdb.connect(str(files()[0])) as connection:
+        connection.execute("drop table marts.customer_360_history")
+    [said] = renew(three_dates)
+    assert "is written anew with all of customer_360_history, for it could not be from what is there: " in said
+    assert len(history()) == 6
 
 
 # What goes wrong

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from include.customer_360.alerts import without_values
 from include.customer_360.failures import KILLED, WHY
 from include.customer_360.operators.approval import ApproveAudienceOperator
 from include.customer_360.operators.audience_files import AT_THE_TOP, remove_older
 from include.customer_360.operators.audiences import STATUSES, AudienceOperator
 from include.customer_360.operators.published_copy import renew_copy
+from include.customer_360.operators.started import STARTED
 from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ class LogExportsOperator(AudienceOperator):
 
     It takes out of the memberships who was suppressed while the files were written, so that they say who is in them,
     and everybody of an audience that was not approved. A destination that failed, or was not approved, has a row too,
-    with its reason; one that the run did not ask for has none. On DuckDB the copy that readers open has all of it then.
+    with its reason, and finished when its task ended, else when it is recorded: what came last of a date is the last by
+    finished_at. One that the run did not ask for has none. On DuckDB the copy that readers open has all of it then.
     It comes last,
     whatever happened before it, and so fails with whatever failed: a run ends as its last task does.
     Then the files of exports that are older than KEEP_EXPORTS_DAYS are removed, but for the newest of each campaign and
@@ -154,6 +157,7 @@ class LogExportsOperator(AudienceOperator):
                 "as_of_date": datetime.date.fromisoformat(self.as_of_date),
                 "dag_run_id": self.dag_run_id,
                 **{name: counts[name] for name in ("eligible", *STATUSES)},
+                "finished_at": datetime.datetime.now(datetime.UTC).replace(tzinfo=None),
             }
             if rejected:
                 values |= {
@@ -181,6 +185,18 @@ class LogExportsOperator(AudienceOperator):
                 values |= {
                     "state": "failed",
                     "exported": 0,
-                    "reason": why.get("reason", KILLED),
+                    # Readers see it, and what the warehouse says may quote a row.
+                    "reason": without_values(why.get("reason", KILLED)),
                 }
+                if started := context["ti"].xcom_pull(**task, key=STARTED):
+                    values |= self._times_of(f"export_{campaign.name}", number, started, context)
             yield tuple(values.get(column) for column in COLUMNS)
+
+    def _times_of(self, task_id: str, number: int, started: str, context: Context) -> dict[str, datetime.datetime]:
+        """Return when a mapped task began, and when it ended if Airflow knows how long it took; UTC, without a zone."""
+        began = datetime.datetime.fromisoformat(started).astimezone(datetime.UTC).replace(tzinfo=None)
+        ti: Any = context["ti"]
+        for crumb in ti.get_task_breadcrumbs(dag_id=self.dag_id, run_id=self.dag_run_id):
+            if (crumb["task_id"], crumb["map_index"]) == (task_id, number) and crumb["duration"] is not None:
+                return {"started_at": began, "finished_at": began + datetime.timedelta(seconds=crumb["duration"])}
+        return {"started_at": began}

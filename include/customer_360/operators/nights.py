@@ -15,7 +15,8 @@ from include.customer_360.operators.base import WarehouseOperator
 from include.customer_360.operators.build import NODES
 from include.customer_360.operators.evolution import make_ops_tables
 from include.customer_360.operators.published_copy import CopyNotRenewed, renew_copy
-from include.customer_360.operators.screens_log import take_screens_log
+from include.customer_360.operators.screens_log import LogNotTaken, take_screens_log
+from include.customer_360.operators.started import STARTED
 from include.customer_360.operators.watch import DbtNodeWatcherOperator
 from include.customer_360.ops_tables import ops_columns
 from include.customer_360.settings import load_settings
@@ -23,16 +24,7 @@ from include.customer_360.settings import load_settings
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-STARTED = "started_at"
-"""The XCom of a task that ran: when it began."""
 FAILED = ("failed", "upstream_failed")
-
-
-def keep_start(context: Context) -> None:
-    """Leave, as XCom STARTED, when a task began: a callback of every task, since Airflow tells the others only how long
-    it took."""
-    ti: Any = context["ti"]
-    ti.xcom_push(key=STARTED, value=ti.start_date.isoformat())
 
 
 @dataclass(frozen=True)
@@ -118,7 +110,9 @@ class LogNightOperator(WarehouseOperator):
                 load_settings().screens_log_file,
                 error,
             )
-            return 0
+        except LogNotTaken as error:
+            self.log.warning("%s", error)
+        return 0
 
     def _date(self, context: Context) -> datetime.date | None:
         try:
@@ -162,7 +156,7 @@ class LogNightOperator(WarehouseOperator):
         return {
             "dag_id": self.dag_id,
             "dag_run_id": self.dag_run_id,
-            "run_type": str(dag_run.run_type),
+            "run_type": dag_run.run_type.value,
             "state": "failed" if any(step.state in FAILED for step in steps) else "success",
             "started_at": _utc(dag_run.start_date.isoformat()),
             "failed_task": first.task_id if first else None,

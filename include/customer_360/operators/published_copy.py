@@ -81,6 +81,14 @@ def renew_copy(
                 say(f"{file} is written anew as a whole, for a part of it could not be: {error}")
             else:
                 return
+        history = _marts(there, [HISTORY])
+        if history and (tables := _tables_to_go_on_with(cursor, file, *history)):
+            try:
+                _renew_all(cursor, file, personal_file, _marts(there), publication, tables)
+            except duckdb.Error as error:
+                say(f"{file} is written anew with all of {HISTORY}, for it could not be from what is there: {error}")
+            else:
+                return
         _renew_all(cursor, file, personal_file, _marts(there), publication)
     except (OSError, duckdb.Error) as error:
         raise CopyNotRenewed(
@@ -142,9 +150,33 @@ def _renew_part(
     publication: Publication,
     publication_id: str,
 ) -> None:
-    sql = _rendered("published_copy.sql", publication, publication_id, marts=marts)
+    history = [mart for mart in marts if mart.name == HISTORY]
+    by_date = bool(history and _tables_to_go_on_with(cursor, file, *history))
+    sql = _rendered("published_copy.sql", publication, publication_id, marts=marts, by_date=by_date, dropped=())
     with _written(cursor, file, FOR_EVERYBODY, sql, file) as finished:
         _put_into_place(finished, file)
+
+
+def _tables_to_go_on_with(cursor: Any, file: Path, history: Mart) -> list[str]:  # noqa: ANN401 - DB-API
+    """Return the tables of a copy whose history has the columns that it is to have; none of another, or of none."""
+    if not file.is_file():
+        return []
+    columns = "select column_name, data_type from duckdb_columns() where schema_name = 'marts' and table_name = "
+    try:
+        cursor.execute(f"attach {_literal(file)} as {_ATTACHED} (read_only)")
+        try:
+            cursor.execute(f"{columns} '{HISTORY}' and database_name = '{_ATTACHED}'")
+            of_copy = dict(cursor.fetchall())
+            cursor.execute(f"{columns} '{HISTORY}' and database_name = current_database()")
+            of_warehouse = dict(cursor.fetchall())
+            cursor.execute(f"select table_name from duckdb_tables() where database_name = '{_ATTACHED}' order by 1")
+            tables = [name for (name,) in cursor.fetchall()]
+        finally:
+            cursor.execute(f"detach {_ATTACHED}")
+    # Damaged, or held by somebody who writes to it.
+    except duckdb.Error:
+        return []
+    return tables if of_copy == {column: of_warehouse[column] for column in history.columns} else []
 
 
 def _renew_all(
@@ -153,14 +185,28 @@ def _renew_all(
     personal_file: Path,
     marts: Sequence[Mart],
     publication: Publication,
+    tables: Sequence[str] = (),
 ) -> None:
+    """Write both files.
+
+    :param tables: those of the copy that is there, when it is gone on with: of history only the dates that changed are
+        written, and a table that is none any more is dropped. Empty: the file is begun anew.
+    """
     publication_id = str(uuid.uuid4())
     [profile] = [mart for mart in marts if mart.name == PROFILE]
     contacts = _rendered("published_contacts.sql", publication, publication_id, profile=profile)
-    everything = _rendered("published_copy.sql", publication, publication_id, marts=marts)
+    readers = {"publication_state", *(mart.name for mart in marts)}
+    everything = _rendered(
+        "published_copy.sql",
+        publication,
+        publication_id,
+        marts=marts,
+        by_date=bool(tables),
+        dropped=[table for table in tables if table not in readers],
+    )
     with (
         _written(cursor, personal_file, FOR_ITS_USER, contacts) as finished_personal,
-        _written(cursor, file, FOR_EVERYBODY, everything) as finished,
+        _written(cursor, file, FOR_EVERYBODY, everything, file if tables else None) as finished,
     ):
         # Who sees the new marts finds their names, too.
         _put_into_place(finished_personal, personal_file)
@@ -172,6 +218,7 @@ def _rendered(template: str, publication: Publication, publication_id: str, **va
     return templates.get_template(f"publish/{template}").render(
         copy=_ATTACHED,
         publication_id=publication_id,
+        history=HISTORY,
         as_of_date=publication.as_of_date,
         published_at=publication.published_at,
         copied_at=datetime.datetime.now(datetime.UTC).replace(tzinfo=None),

@@ -21,6 +21,10 @@ REJECTED = ".rejected"
 """What follows the stem of the log's name in that of the file with the lines that are no entries."""
 
 
+class LogNotTaken(Exception):
+    """Entries of the log did not reach ops.screens_log; the file has them still."""
+
+
 class Entry(BaseModel):
     """A line of the log: who asked for what. Times are UTC.
 
@@ -68,6 +72,8 @@ def take_screens_log(
 
     The screens wait meanwhile, for the lock that they append under. An entry is known by its id, so a kill between
     the commit and the emptying doubles none. A line that is no entry is kept in a file beside it.
+
+    :raises LogNotTaken: when an entry is not in the table afterwards; the file stays as it is.
     """
     if settings.warehouse == "snowflake" or not settings.screens_log_file.exists():
         return 0
@@ -80,6 +86,11 @@ def take_screens_log(
             except ValidationError:
                 others.append(line)
         new = _insert(cursor, entries)
+        if missing := _missing(cursor, entries):
+            raise LogNotTaken(
+                f"{len(missing)} of {len(entries)} entries of {settings.screens_log_file} are not in ops.screens_log, "
+                f"for example {missing[0]}: the file stays as it is. See what became of the table."
+            )
         if others:
             kept = rejected_file(settings.screens_log_file)
             _keep(kept, others)
@@ -111,11 +122,22 @@ def _insert(cursor: Any, entries: Sequence[Entry]) -> int:  # noqa: ANN401 - DB-
     unnested = ", ".join(f"unnest(cast(? as {kind}[])) as {column}" for column, kind in columns.items())
     cursor.execute(
         f"insert into ops.screens_log ({', '.join(columns)}) select distinct on (event_id) {', '.join(columns)} "
-        f"from (select {unnested}) as taken where event_id not in (select event_id from ops.screens_log)",
+        f"from (select {unnested}) as taken "
+        "where not exists (select 1 from ops.screens_log as logged where logged.event_id = taken.event_id)",
         values,
     )
     [inserted] = cursor.fetchone()
     return int(inserted)
+
+
+def _missing(cursor: Any, entries: Sequence[Entry]) -> list[str]:  # noqa: ANN401 - DB-API
+    """Return the ids that the table lacks."""
+    cursor.execute(
+        "select event_id from (select unnest(cast(? as varchar[])) as event_id) as taken "
+        "anti join ops.screens_log using (event_id)",
+        [[entry.event_id for entry in entries]],
+    )
+    return [event_id for (event_id,) in cursor.fetchall()]
 
 
 def _keep(file: Path, lines: Sequence[bytes]) -> None:

@@ -17,7 +17,7 @@ MANIFEST := include/dbt/target/manifest.json
 DBT_FILES := $(shell find include/dbt -mindepth 1 \( -path include/dbt/target -o -path include/dbt/logs \) -prune -o \
 	\( -type d -o -name '*.sql' -o -name '*.yml' -o -name '*.csv' -o -name '*.md' \) -print)
 
-.PHONY: help refresh up down airflow load backup restore new-metric new-campaign suppress erase snowflake-setup snowflake-doctor \
+.PHONY: help refresh up app down airflow load backup restore new-metric new-campaign suppress erase snowflake-setup snowflake-doctor \
 	load-history test test-fast test-snowflake lint lint-style lint-sql lint-types lint-dbt semantics rooms chaos bench clean
 
 help: ## Show this list
@@ -28,6 +28,9 @@ refresh: $(READY) $(MANIFEST) ## Run the whole nightly job once, with a real Air
 
 up: $(READY) $(MANIFEST) ## Leave Airflow running, with the UI on http://localhost:8080 (UP_PORT=... for another port)
 	@exec $(PY) -m local.local_airflow up
+
+app: $(READY) $(MANIFEST) ## Show the screens on http://localhost:8501 (SCREENS_PORT=... for another port)
+	@exec $(PY) -m app.serve
 
 down: ## Stop the Airflow that `make up` left running
 	@if [[ -x $(PY) ]]; then exec $(PY) -m local.local_airflow down; fi

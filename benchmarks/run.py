@@ -29,6 +29,7 @@ import duckdb
 import httpx
 import psutil
 
+from benchmarks.pages import DAYS_OF_HISTORY, publish, seconds_per_page
 from benchmarks.simulated_campaigns import SimulatedCampaigns
 from include.customer_360.catalog import load_catalog
 from include.customer_360.operators.published_copy import renew_copy
@@ -605,6 +606,21 @@ def measure_queries(bench: Bench) -> None:
             bench.report(name, f"{statistics.median(taken) * 1000:.1f} ms")
 
 
+def measure_screens(bench: Bench) -> None:
+    """Seconds until a page of the screens stands in a browser, on the customers and on ten times as many."""
+    file = bench.folder / "models.duckdb"
+    if not file.exists():
+        dbt(bench.warehouse("models"), "build", "--exclude-resource-type", "unit_test")
+    for times in (1, GROWTH):
+        publish(file, times)
+        taken = seconds_per_page(file, 5 * bench.rounds)
+        bench.report(
+            f"page of the screens, {times * bench.customers:,} customers, {DAYS_OF_HISTORY} days of history, median of "
+            f"{5 * bench.rounds}, ms",
+            ", ".join(f"{title} {seconds * 1000:.0f}" for title, seconds in taken.items()),
+        )
+
+
 @contextmanager
 def reading(published: Path, customers: int) -> Iterator[list[dict]]:
     """Have READERS processes ask the copy READS_A_SECOND times between them; the list has what each saw, at the end."""
@@ -779,6 +795,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "size": measure_size,
     "models": measure_models,
     "queries": measure_queries,
+    "screens": measure_screens,
     "readers": measure_readers,
     "exports": measure_exports,
     "campaigns": measure_campaigns,

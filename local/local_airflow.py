@@ -514,6 +514,7 @@ def up(settings: Settings) -> None:
     if running := running_state(home):
         print(f"Airflow is up already, on {running['warehouse']} (pid {running['pid']}). `make down` stops it.")
         print_log_in(home, running["url"])
+        print_screens(settings)
         return
     without_sources = needs_sample(settings, home)
     airflow = LocalAirflow(settings, port=ui_port(), detached=True, by_the_clock=True)
@@ -529,6 +530,7 @@ def up(settings: Settings) -> None:
         raise
     print(f"Airflow is up, on {airflow.warehouse}. `make down` stops it.")
     print_log_in(home, airflow.url)
+    print_screens(settings)
 
 
 def print_log_in(home: Path, url: str) -> None:
@@ -536,6 +538,15 @@ def print_log_in(home: Path, url: str) -> None:
     print(f"  UI        {url.replace('127.0.0.1', 'localhost')}")
     print(f"  user      {USER}")
     print(f"  password  {kept_secrets(home / 'password.json', (USER,), size=12)[USER]}")
+
+
+def print_screens(settings: Settings) -> None:
+    """Print where the screens are, when `make app` has them running on this machine."""
+    port = settings.screens_port
+    # What else listens there does not say so.
+    with contextlib.suppress(httpx.HTTPError):
+        if httpx.get(f"http://127.0.0.1:{port}/_stcore/health", timeout=2, trust_env=False).text == "ok":
+            print(f"  screens   http://localhost:{port}")
 
 
 def run_airflow(settings: Settings, arguments: Sequence[str]) -> NoReturn:

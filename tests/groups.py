@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Files that share what is made once: an Airflow; what the documented commands left; an emulator, whose statements are
 # looked at in the files' order.
-SHARED_AIRFLOW = ("test_refresh.py", "test_watchers.py", "test_benchmarks.py")
+SHARED_AIRFLOW = ("test_refresh.py", "test_watchers.py", "test_benchmarks.py", "test_routes.py")
 SHARED_RUN_OF_COMMANDS = ("test_documented_commands.py", "test_scaffolds.py")
 WITHOUT_THE_EMULATOR = (
     "test_setup.py",

@@ -38,7 +38,7 @@ QUICK = {
 }
 # These start an Airflow; tests/end_to_end/test_benchmarks.py measures a run as they do. test_file_size.py runs `size`,
 # test_campaign_results.py `campaigns`.
-SLOW = {"dag", "history", "customers", "backfill", "size", "campaigns", "refresh", "readers"}
+SLOW = {"dag", "history", "customers", "backfill", "size", "campaigns", "refresh", "readers", "screens"}
 
 
 def test_every_part_is_named_here_and_in_the_readme() -> None:

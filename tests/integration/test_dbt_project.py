@@ -64,9 +64,12 @@ def test_every_model_and_column_is_described_and_every_mart_has_a_contract(manif
             assert model["config"]["contract"]["enforced"], model["name"]
 
 
-def test_every_export_and_dashboard_is_an_exposure_of_published_marts(manifest: dict) -> None:
+def test_every_export_is_an_exposure_of_published_marts(manifest: dict) -> None:
+    """What a dashboard reads, tests/screens/test_exposures.py asks."""
     exposures = {exposure["name"]: exposure for exposure in manifest["exposures"].values()}
     assert exposures.keys() >= {"executive_dashboard", "customer_service_view", "retention_campaign"}
     published = {model.name for model in load_catalog().published}
     for exposure in exposures.values():
+        if exposure["type"] == "dashboard":
+            continue
         assert {node.rsplit(".", 1)[-1] for node in exposure["depends_on"]["nodes"]} <= published

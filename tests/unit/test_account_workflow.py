@@ -101,5 +101,5 @@ def test_its_actions_are_pinned_as_those_of_ci() -> None:
         text = (WORKFLOWS / file).read_text(encoding="utf-8")
         return set(re.findall(r"uses: (\S+@[0-9a-f]{40} # v[\d.]+)$", text, flags=re.MULTILINE))
 
-    assert actions("snowflake.yml") == actions("ci.yml") != set()
+    assert set() != actions("snowflake.yml") <= actions("ci.yml")
     assert all("@" in step["uses"] for step in STEPS if "uses" in step)

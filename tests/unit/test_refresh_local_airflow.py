@@ -8,7 +8,9 @@ import fcntl
 import json
 import socket
 import stat
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
@@ -34,8 +36,14 @@ def _state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_airflow, "STATE_FOLDER", tmp_path / "state")
 
 
-def settings(tmp_path: Path, warehouse_file: str = "w.duckdb") -> Settings:
-    return Settings(warehouse_file=tmp_path / warehouse_file, export_root=str(tmp_path / "out"), _env_file=None)
+def settings(tmp_path: Path, warehouse_file: str = "w.duckdb", screens_port: int = 1) -> Settings:
+    """Return settings with screens on a port that nothing listens on, unless another is given."""
+    return Settings(
+        warehouse_file=tmp_path / warehouse_file,
+        export_root=str(tmp_path / "out"),
+        screens_port=screens_port,
+        _env_file=None,
+    )
 
 
 def airflow_in(tmp_path: Path, **more: object) -> LocalAirflow:
@@ -141,6 +149,47 @@ def test_a_second_make_up_shows_again_how_to_log_in(tmp_path: Path, capsys: pyte
         f"  password  {password}",
     ]
     assert not (tmp_path / "w.duckdb").exists()
+
+
+class Listener(BaseHTTPRequestHandler):
+    """Says `ok` where Streamlit's server does, and nothing elsewhere."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/_stcore/health" else 404)
+        self.end_headers()
+        self.wfile.write(self.server.said)  # type: ignore[attr-defined]
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Be quiet."""
+
+
+@contextlib.contextmanager
+def listening(said: bytes) -> Iterator[int]:
+    with HTTPServer(("127.0.0.1", 0), Listener) as server:
+        server.said = said  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_make_up_says_where_the_screens_are_that_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with listening(b"ok") as port, running(settings(tmp_path, screens_port=port)):
+        up(settings(tmp_path, screens_port=port))
+
+    assert capsys.readouterr().out.splitlines()[-1] == f"  screens   http://localhost:{port}"
+
+
+def test_make_up_does_not_take_something_else_on_that_port_for_the_screens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with listening(b"somebody else") as port, running(settings(tmp_path, screens_port=port)):
+        up(settings(tmp_path, screens_port=port))
+
+    assert "screens" not in capsys.readouterr().out
 
 
 def run_command(monkeypatch: pytest.MonkeyPatch, of: Settings, *command: str) -> int:

@@ -1,4 +1,4 @@
--- Five roles, each with what its users do and no more; 07_grants.sql says what that is.
+-- Roles, each with what its users do and no more; 07_grants.sql says what that is.
 use role useradmin;
 
 create role if not exists {{ deployment }}_loader
@@ -16,6 +16,11 @@ create role if not exists {{ deployment }}_exporter
 create role if not exists {{ deployment }}_developer
     comment = 'Who changes the marts: reads raw and core, personal data masked, and builds in schemas dev_...';
 
+{% if edition != 'standard' -%}
+create role if not exists {{ deployment }}_service
+    comment = 'Customer service: reads schema marts with personal data, and looks customers up in the screens';
+{%- endif %}
+
 -- Under sysadmin, so that what these roles own is never out of the administrators' reach.
 grant role {{ deployment }}_loader to role sysadmin;
 
@@ -26,3 +31,6 @@ grant role {{ deployment }}_reader to role sysadmin;
 grant role {{ deployment }}_exporter to role sysadmin;
 
 grant role {{ deployment }}_developer to role sysadmin;
+{% if edition != 'standard' %}
+grant role {{ deployment }}_service to role sysadmin;
+{% endif %}

@@ -7,6 +7,7 @@ create masking policy if not exists {{ deployment }}.ops.mask_personal_data as (
         when
             is_role_in_session('{{ deployment | upper }}_TRANSFORMER')
             or is_role_in_session('{{ deployment | upper }}_EXPORTER')
+            or is_role_in_session('{{ deployment | upper }}_SERVICE')
             then value
         when value is not null then '*****'
     end;
@@ -17,6 +18,7 @@ alter masking policy if exists {{ deployment }}.ops.mask_personal_data set body 
         when
             is_role_in_session('{{ deployment | upper }}_TRANSFORMER')
             or is_role_in_session('{{ deployment | upper }}_EXPORTER')
+            or is_role_in_session('{{ deployment | upper }}_SERVICE')
             then value
         when value is not null then '*****'
     end;

@@ -56,6 +56,23 @@ grant select on future {{ kind }} in schema {{ deployment }}.{{ readable }} to r
 {% endfor %}
 grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_reader;
 
+{% if edition != 'standard' -%}
+-- Service: what the reader reads; the masking policy lets it see personal data.
+grant usage on database {{ deployment }} to role {{ deployment }}_service;
+
+grant usage on schema {{ deployment }}.marts to role {{ deployment }}_service;
+
+grant select on all tables in schema {{ deployment }}.marts to role {{ deployment }}_service;
+
+grant select on future tables in schema {{ deployment }}.marts to role {{ deployment }}_service;
+
+grant select on all views in schema {{ deployment }}.marts to role {{ deployment }}_service;
+
+grant select on future views in schema {{ deployment }}.marts to role {{ deployment }}_service;
+
+grant usage on warehouse {{ deployment }}_read to role {{ deployment }}_service;
+{%- endif %}
+
 -- Exporter: the tables of marts; the masking policy lets it see personal data.
 grant usage on database {{ deployment }} to role {{ deployment }}_exporter;
 
@@ -85,10 +102,17 @@ grant usage on schema {{ deployment }}.ops to role {{ deployment }}_exporter;
 {%- for table in ('warehouse', 'audience_memberships', 'suppressions', 'export_runs') %}
 grant select on table {{ deployment }}.ops.{{ table }} to role {{ deployment }}_exporter;
 {% endfor %}
--- Reader: the screens write down who looks whom up, with the viewer's role. Nobody reads it with that role.
+{% if edition != 'standard' -%}
+-- Reader and service: the screens write down who looks whom up, with the viewer's role. Nobody reads it with that role.
 grant usage on schema {{ deployment }}.ops to role {{ deployment }}_reader;
 
 grant insert on table {{ deployment }}.ops.screens_log to role {{ deployment }}_reader;
+
+grant usage on schema {{ deployment }}.ops to role {{ deployment }}_service;
+
+grant insert on table {{ deployment }}.ops.screens_log to role {{ deployment }}_service;
+{%- endif %}
+
 
 -- Developer: of production the tables and views of raw and core. Snowflake cannot say what a schema that is made is to
 -- be called: dev_<user>_... is the part of dbt's target dev. What is made there belongs to this role, so developers can

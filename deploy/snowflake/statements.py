@@ -242,7 +242,9 @@ def executed(operator: WarehouseOperator, run: Run) -> list[str]:
             xcom_pull=lambda key, **_: xcoms.get(key),
             get_task_breadcrumbs=lambda **_: [failed],
         )
-        dag_run = SimpleNamespace(run_type="scheduled", start_date=datetime.datetime.now(datetime.UTC))
+        dag_run = SimpleNamespace(
+            run_type=SimpleNamespace(value="scheduled"), start_date=datetime.datetime.now(datetime.UTC)
+        )
         context: Any = {"outlet_events": {PUBLISHED: partitions}, "ti": ti, "dag_run": dag_run}
         operator.execute(context)
         if isinstance(operator, PublishMartsOperator):

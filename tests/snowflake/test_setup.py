@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,14 +22,24 @@ from snowflake.connector.errors import DatabaseError, ProgrammingError
 from sqlglot import exp
 
 from deploy.snowflake import set_up
-from deploy.snowflake.set_up import SETUP_SQL, SnowflakeLogin, Statement, as_script, read_statements, split_statements
+from deploy.snowflake.set_up import (
+    AFTER_PUBLICATION,
+    SETUP_SQL,
+    SnowflakeLogin,
+    Statement,
+    as_script,
+    read_statements,
+    split_statements,
+)
 from include.customer_360.settings import PROJECT_ROOT
 from local.sources import CUSTOMERS, TRANSACTIONS, SourceTable
+from tests.snowflake.asked_by_screens import STATEMENTS, asked
 
 LOADER = "customer_360_loader"
 TRANSFORMER = "customer_360_transformer"
 READER = "customer_360_reader"
 EXPORTER = "customer_360_exporter"
+SERVICE = "customer_360_service"
 OPS_OF_EXPORTS = {
     "usage on schema customer_360.ops",
     "select on table customer_360.ops.warehouse",
@@ -37,12 +47,9 @@ OPS_OF_EXPORTS = {
     "select on table customer_360.ops.suppressions",
     "select on table customer_360.ops.export_runs",
 }
-# The screens write down who looks whom up, with the role of whoever does.
-SCREENS_LOG_OF_READERS = {
-    "usage on schema customer_360.ops",
-    "insert on table customer_360.ops.screens_log",
-}
+OPS_OF_SCREENS = {"usage on schema customer_360.ops", "insert on table customer_360.ops.screens_log"}
 DEVELOPER = "customer_360_developer"
+SCREENS = "customer_360_screens"
 
 # The specification: every privilege of every role.
 PRIVILEGES = {
@@ -93,7 +100,17 @@ PRIVILEGES = {
         "select on future tables in schema customer_360.marts",
         "select on all views in schema customer_360.marts",
         "select on future views in schema customer_360.marts",
-        *SCREENS_LOG_OF_READERS,
+        *OPS_OF_SCREENS,
+        "usage on warehouse customer_360_read",
+    },
+    SERVICE: {
+        "usage on database customer_360",
+        "usage on schema customer_360.marts",
+        "select on all tables in schema customer_360.marts",
+        "select on future tables in schema customer_360.marts",
+        "select on all views in schema customer_360.marts",
+        "select on future views in schema customer_360.marts",
+        *OPS_OF_SCREENS,
         "usage on warehouse customer_360_read",
     },
     EXPORTER: {
@@ -124,6 +141,7 @@ HOLDERS = {
     LOADER: {"role sysadmin"},
     TRANSFORMER: {"role sysadmin", "user customer_360_airflow"},
     READER: {"role sysadmin"},
+    SERVICE: {"role sysadmin"},
     EXPORTER: {"role sysadmin", "user customer_360_export"},
     DEVELOPER: {"role sysadmin"},
 }
@@ -142,23 +160,47 @@ MASKED = {
 SNOWFLAKE_TYPES = {"timestamp": "timestampntz", "decimal(18,2)": "decimal(18, 2)", "integer": "int"}
 """What sqlglot writes for the types of sources.py."""
 
-# On Standard Edition, without masking policies, readers have the views of marts_read, developers nothing of production.
+# On Standard Edition, without masking policies, readers have the views of marts_read, developers nothing of production,
+# and nobody looks at screens.
 OF_STANDARD = {
     "usage on schema customer_360.marts_read",
     "select on all views in schema customer_360.marts_read",
     "select on future views in schema customer_360.marts_read",
 }
-PRIVILEGES_ON_STANDARD = PRIVILEGES | {
+HOLDERS_ON_STANDARD = {role: holders for role, holders in HOLDERS.items() if role != SERVICE}
+PRIVILEGES_ON_STANDARD = {role: given for role, given in PRIVILEGES.items() if role != SERVICE} | {
     TRANSFORMER: PRIVILEGES[TRANSFORMER] - {"apply on masking policy customer_360.ops.mask_personal_data"}
     | {"usage on schema customer_360.marts_read", "create view on schema customer_360.marts_read"},
-    READER: {"usage on database customer_360", "usage on warehouse customer_360_read"}
-    | OF_STANDARD
-    | SCREENS_LOG_OF_READERS,
+    READER: {"usage on database customer_360", "usage on warehouse customer_360_read"} | OF_STANDARD,
     DEVELOPER: {
         "usage on database customer_360",
         "create schema on database customer_360",
         "usage on warehouse customer_360_read",
     },
+}
+OPENS_THE_APP = {
+    "usage on schema customer_360.screens",
+    "usage on future streamlits in schema customer_360.screens",
+}
+# What the screens add, after the first publication: their owner reads nothing, but with the rights of who looks.
+PRIVILEGES_FOR_SCREENS = {
+    SCREENS: {
+        "usage on database customer_360",
+        "usage on schema customer_360.screens",
+        "create streamlit on schema customer_360.screens",
+        "usage on warehouse customer_360_read",
+        "usage on compute pool customer_360_screens",
+        "caller usage on database customer_360",
+        "caller usage on schema customer_360.marts",
+        "caller usage on schema customer_360.ops",
+        "caller usage on warehouse customer_360_read",
+        "caller insert on table customer_360.ops.screens_log",
+        "inherited caller select on all tables in schema customer_360.marts",
+        "inherited caller select on all views in schema customer_360.marts",
+        "inherited caller select on all semantic views in schema customer_360.marts",
+    },
+    READER: OPENS_THE_APP,
+    SERVICE: OPENS_THE_APP,
 }
 SERVICE_USERS = {
     "customer_360_airflow": ("customer_360_transformer", "customer_360_transform"),
@@ -167,6 +209,8 @@ SERVICE_USERS = {
 
 SETUP = read_statements()
 STANDARD_SETUP = read_statements(edition="standard")
+SCREENS_SQL = "screens.sql"
+FOR_SCREENS = [statement for statement in read_statements(folder=AFTER_PUBLICATION) if statement.file == SCREENS_SQL]
 SECRET = "a passphrase that nobody may see"
 
 
@@ -230,12 +274,12 @@ def unspecified_privileges(statements: Sequence[Statement]) -> list[str]:
     return [f"{role}: {privilege}" for role in given for privilege in sorted(given[role] ^ PRIVILEGES.get(role, set()))]
 
 
-def unspecified_holders(statements: Sequence[Statement]) -> list[str]:
-    held = {role: set() for role in HOLDERS}
+def unspecified_holders(statements: Sequence[Statement], holders: Mapping[str, set[str]] = HOLDERS) -> list[str]:
+    held = {role: set() for role in holders}
     for grant in grants(statements):
         if grant.privilege == "role":
             held.setdefault(grant.on, set()).add(grant.to)
-    return [f"{role}: {holder}" for role in held for holder in sorted(held[role] ^ HOLDERS.get(role, set()))]
+    return [f"{role}: {holder}" for role in held for holder in sorted(held[role] ^ holders.get(role, set()))]
 
 
 def reach_beyond_marts(statements: Sequence[Statement]) -> list[str]:
@@ -248,7 +292,11 @@ def reach_beyond_marts(statements: Sequence[Statement]) -> list[str]:
         "select on future views in schema customer_360.marts",
         "usage on warehouse customer_360_read",
     }
-    of_ops = {f"role {READER}": SCREENS_LOG_OF_READERS, f"role {EXPORTER}": OPS_OF_EXPORTS}
+    of_ops = {
+        f"role {READER}": OPS_OF_SCREENS,
+        f"role {SERVICE}": OPS_OF_SCREENS,
+        f"role {EXPORTER}": OPS_OF_EXPORTS,
+    }
     return [
         f"{grant.to}: {grant.privilege} on {grant.on}"
         for grant in grants(statements)
@@ -272,7 +320,8 @@ def not_repeatable(statements: Sequence[Statement]) -> list[str]:
     """Also what replaces or drops: it can be repeated, and takes rows or grants with it."""
     repeatable = (
         r"use role \w+",
-        r"create (role|warehouse|resource monitor|database|schema|table|masking policy|user) if not exists .*",
+        r"create (role|warehouse|resource monitor|database|schema|table|masking policy|user|compute pool) "
+        r"if not exists .*",
         r"alter (warehouse|resource monitor|masking policy|user) if exists .* set .*",
         r"alter table \S+ add column if not exists .*",
         r"alter table if exists \S+ modify column \w+ set masking policy \S+ force",
@@ -329,7 +378,7 @@ def wrong_monitors(statements: Sequence[Statement]) -> list[str]:
 
 
 def wrong_policies(statements: Sequence[Statement]) -> list[str]:
-    """The policy, as made and as set again, shows a value to exporter and transformer only, and keeps null."""
+    """The policy, as made and as set again, shows a value to exporter, service and transformer only, and keeps null."""
     problems = []
     verbs = set()
     for statement in statements:
@@ -346,7 +395,7 @@ def wrong_policies(statements: Sequence[Statement]) -> list[str]:
             if function.name.lower() == "is_role_in_session"
             for argument in function.expressions
         }
-        if shown_to != {EXPORTER.upper(), TRANSFORMER.upper()}:
+        if shown_to != {EXPORTER.upper(), SERVICE.upper(), TRANSFORMER.upper()}:
             problems.append(f"{said[1]}: shown to {sorted(shown_to)}")
         conditions = [case.this.sql().lower() for case in body.args["ifs"]]
         if any("is_role_in_session" not in condition for condition in conditions[:-1]):
@@ -387,6 +436,8 @@ def too_mighty_roles(statements: Sequence[Statement]) -> list[str]:
             continue
         if re.match(r"create (role|user)|alter user|grant role", text):
             least = "useradmin"
+        elif re.match(r"create compute pool|grant (inherited )?caller ", text):
+            least = "accountadmin"
         elif text.startswith("grant "):
             least = "securityadmin"
         elif " resource monitor " in text or "resource_monitor" in text:
@@ -472,6 +523,11 @@ def test_the_set_up_holds(check: Callable[[Sequence[Statement]], list[str]]) -> 
             planted(f"grant select on all tables in schema customer_360.intermediate to role {DEVELOPER};"),
             f"{DEVELOPER}: select on all tables in schema customer_360.intermediate",
         ),
+        (
+            unspecified_privileges,
+            planted(f"grant select on table customer_360.ops.screens_log to role {SERVICE};"),
+            f"{SERVICE}: select on table customer_360.ops.screens_log",
+        ),
         (unspecified_holders, planted(f"grant role {EXPORTER} to role {READER};"), f"{EXPORTER}: role {READER}"),
         (unspecified_holders, without(f"grant role {LOADER} to role sysadmin"), f"{LOADER}: role sysadmin"),
         (
@@ -539,7 +595,7 @@ def test_the_set_up_holds(check: Callable[[Sequence[Statement]], list[str]]) -> 
         (
             wrong_policies,
             changed("is_role_in_session('CUSTOMER_360_EXPORTER')", "is_role_in_session('CUSTOMER_360_READER')"),
-            "create: shown to ['CUSTOMER_360_READER', 'CUSTOMER_360_TRANSFORMER']",
+            "create: shown to ['CUSTOMER_360_READER', 'CUSTOMER_360_SERVICE', 'CUSTOMER_360_TRANSFORMER']",
         ),
         (wrong_policies, changed(" or is_role_in_session('CUSTOMER_360_EXPORTER')", ""), "create: shown to"),
         (wrong_policies, changed("when value is not null then '*****'", "else value"), "create:"),
@@ -647,18 +703,113 @@ def test_a_service_user_of_another_kind_is_caught(statements: list[Statement], o
 
 def test_on_standard_edition_nothing_is_masked_and_readers_reach_no_table_with_personal_data() -> None:
     assert [statement.first_line for statement in STANDARD_SETUP if "masking policy" in text_of(statement)] == []
-    given: dict[str, set[str]] = {role: set() for role in PRIVILEGES}
+    given: dict[str, set[str]] = {role: set() for role in PRIVILEGES_ON_STANDARD}
     for grant in grants(STANDARD_SETUP):
         if grant.privilege != "role":
             given[grant.to.removeprefix("role ")].add(f"{grant.privilege} on {grant.on}")
     assert given == PRIVILEGES_ON_STANDARD
-    assert unspecified_holders(STANDARD_SETUP) == []
+    assert unspecified_holders(STANDARD_SETUP, HOLDERS_ON_STANDARD) == []
+    assert [statement.first_line for statement in STANDARD_SETUP if SERVICE in text_of(statement)] == []
 
 
 def test_on_standard_edition_there_is_a_schema_for_what_readers_read() -> None:
     made = "create schema if not exists customer_360.marts_read with managed access"
     assert made in map(text_of, STANDARD_SETUP)
     assert made not in map(text_of, SETUP)
+
+
+def unspecified_for_screens(statements: Sequence[Statement]) -> list[str]:
+    given: dict[str, set[str]] = {role: set() for role in PRIVILEGES_FOR_SCREENS}
+    for grant in grants(statements):
+        if grant.privilege != "role":
+            given.setdefault(grant.to.removeprefix("role "), set()).add(f"{grant.privilege} on {grant.on}")
+    return [
+        f"{role}: {privilege}"
+        for role in given
+        for privilege in sorted(given[role] ^ PRIVILEGES_FOR_SCREENS.get(role, set()))
+    ]
+
+
+def rights_of_the_screens_owner(statements: Sequence[Statement]) -> list[str]:
+    """What everybody who may open the app would see, did it run with its owner's rights."""
+    return [
+        f"{grant.privilege} on {grant.on}"
+        for grant in grants(statements)
+        if grant.to == f"role {SCREENS}"
+        and "caller" not in grant.privilege.split()
+        and grant.privilege not in ("usage", "create streamlit")
+    ]
+
+
+CHECKS_OF_SCREENS = (
+    unspecified_for_screens,
+    rights_of_the_screens_owner,
+    too_broad_grants,
+    grants_to_public,
+    not_repeatable,
+    too_mighty_roles,
+    unlike_the_style,
+)
+
+
+@pytest.mark.parametrize("check", CHECKS_OF_SCREENS, ids=lambda check: check.__name__)
+def test_what_the_screens_need_holds(check: Callable[[Sequence[Statement]], list[str]]) -> None:
+    assert FOR_SCREENS
+    assert check(FOR_SCREENS) == []
+
+
+def for_screens(planted_sql: str) -> list[Statement]:
+    return [*FOR_SCREENS, *split_statements(SCREENS_SQL, planted_sql)]
+
+
+@pytest.mark.parametrize(
+    ("check", "statements", "objection"),
+    [
+        (
+            rights_of_the_screens_owner,
+            for_screens(f"grant select on all tables in schema customer_360.marts to role {SCREENS};"),
+            "select on all tables in schema customer_360.marts",
+        ),
+        (
+            unspecified_for_screens,
+            for_screens(
+                f"grant all inherited caller privileges on all tables in schema customer_360.raw to role {SCREENS};"
+            ),
+            f"{SCREENS}: all inherited caller privileges on all tables in schema customer_360.raw",
+        ),
+        (
+            unspecified_for_screens,
+            for_screens(f"grant select on table customer_360.ops.screens_log to role {READER};"),
+            f"{READER}: select on table customer_360.ops.screens_log",
+        ),
+        (
+            too_mighty_roles,
+            for_screens(f"use role sysadmin; grant caller select on table customer_360.marts.m to role {SCREENS};"),
+            "as sysadmin: grant caller select",
+        ),
+    ],
+)
+def test_a_violation_for_the_screens_is_caught(
+    check: Callable[[Sequence[Statement]], list[str]], statements: list[Statement], objection: str
+) -> None:
+    assert any(objection in problem for problem in check(statements))
+
+
+def test_the_app_may_do_on_behalf_of_its_viewer_what_its_statements_do() -> None:
+    written = [sqlglot.parse_one(asked(name), read="snowflake") for name in STATEMENTS]
+    tables = {
+        (type(statement) is exp.Insert, table.db, table.name if table.db == "ops" else "")
+        for statement in written
+        for table in statement.find_all(exp.Table)
+        # Without a schema it is one of the statement's own.
+        if table.db
+    }
+    assert tables == {(False, "marts", ""), (True, "ops", "screens_log")}
+
+
+def test_on_standard_edition_nothing_is_made_for_the_screens() -> None:
+    made = read_statements(edition="standard", folder=AFTER_PUBLICATION)
+    assert [statement.place for statement in made if statement.file == SCREENS_SQL] == []
 
 
 def test_no_credential_stands_in_the_files() -> None:

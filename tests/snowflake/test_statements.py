@@ -25,8 +25,10 @@ from sqlglot.tokens import Token, TokenType
 from deploy.snowflake import statements
 from include.customer_360.catalog import load_catalog
 from include.customer_360.operators.validate import ValidateMartOperator
+from include.customer_360.semantics import Filter, load_semantics
 from include.customer_360.settings import DBT_PROJECT, PROJECT_ROOT, TEMPLATE_FOLDERS
 from tests.snowflake.account import SnowflakeAccount
+from tests.snowflake.asked_by_screens import STATEMENTS, asked
 from tests.snowflake.conftest import RUN_SCHEMA
 
 AS_OF_DATE = "2026-03-30"
@@ -69,9 +71,11 @@ FUNCTIONS = {
     "chr",
     "coalesce",
     "concat",
+    "contains",
     "convert_timezone",
     "count",
     "covar_pop",
+    "current_database",
     "current_timestamp",
     "date_trunc",
     "dateadd",
@@ -181,9 +185,15 @@ KEYS: dict[frozenset[str], list[set[str]]] = {
     # Of unknown statuses, and of unknown categories.
     frozenset({"column_name", "is_known"}): [{"row_count", "delivered_name"}],
     # Of one mart.
-    frozenset({"as_of_date"}): [{"published_at", "dag_run_id"}],
+    frozenset({"as_of_date"}): [{"published_at", "dag_run_id"}, {"finished_at", "dag_run_id"}],
+    # Of the exports of one campaign: of each date, of each destination.
+    frozenset({"destination"}): [{"finished_at", "dag_run_id"}],
+    # Of one customer, each kind of what is kept of a date.
+    frozenset({"kind"}): [{"as_of_date"}],
     frozenset(): [
         {"arrival_day"},
+        # Of the runs that ended.
+        {"ended_at", "dag_run_id"},
         {"customer_id"},
         {"transaction_id"},
         {"customer_id", "month"},
@@ -500,6 +510,25 @@ CHECKS = (unparsable, unknown_functions, quoted_identifiers, stored_doubles, tie
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_nothing_that_is_sent_is_objected_to(statements: list[str], check: Callable[[str], list[str]]) -> None:
     assert {plain(sql)[:200]: found for sql in statements if (found := check(sql))} == {}
+
+
+@pytest.fixture(scope="module")
+def of_screens() -> dict[str, str]:
+    """What the screens ask: their own statements by name, and all figures of each table, by each of its dimensions."""
+    sent = {name: asked(name) for name in STATEMENTS}
+    semantics = load_semantics()
+    for table in semantics.tables.values():
+        metrics = [metric.name for metric in semantics.metrics.values() if metric.table == table.name]
+        by = [dimension.name for dimension in table.dimensions]
+        sent[table.name] = semantics.query(metrics, by=by, where=[Filter(by[0], "is null", None)]).sql
+    return sent
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_nothing_that_the_screens_ask_is_objected_to(
+    of_screens: dict[str, str], check: Callable[[str], list[str]]
+) -> None:
+    assert {name: found for name, sql in of_screens.items() if (found := check(sql))} == {}
 
 
 def test_every_kind_of_statement_is_among_what_is_checked(statements: list[str], account: SnowflakeAccount) -> None:

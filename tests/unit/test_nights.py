@@ -155,7 +155,9 @@ def test_each_task_that_ended_is_a_step_a_node_of_the_build_with_the_seconds_of_
     ).began("publish", 60)
     node = {"status": "success", "message": "OK", "started_at": "2026-04-01T07:00:05.500000", "seconds": 0.2}
     run.left(BUILD, NODES, {NODE: node}).log()
-    assert read(file, "select * exclude (dag_run_id) from ops.night_steps order by task_id") == [
+    assert read(
+        file, "select * exclude (dag_run_id) replace (seconds::double as seconds) from ops.night_steps order by task_id"
+    ) == [
         (
             datetime.date(2026, 3, 31),
             "dbt_build.dim_date",

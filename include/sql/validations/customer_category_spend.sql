@@ -36,14 +36,11 @@ approved as (
 
 ),
 
-numbered as (
+counted as (
 
     select
         mart.*,
-        row_number() over (
-            partition by mart.customer_id, mart.merchant_category
-            order by mart.spend
-        ) as number_of_key
+        count(*) over (partition by mart.customer_id, mart.merchant_category) as rows_of_key
     from mart
 
 ),
@@ -51,14 +48,14 @@ numbered as (
 row_faults as (
 
     select
-        numbered.customer_id || ' ' || numbered.merchant_category as row_key,
-        numbered.number_of_key > 1 as category_spend_one_row_per_category,
-        numbered.category_group is distinct from categories.category_group as category_spend_group_agrees,
-        not coalesce(numbered.transactions > 0 and numbered.spend > 0, false) as category_spend_positive,
-        numbered.as_of_date is distinct from {{ validation.as_of }} as category_spend_stamped_with_as_of_date
-    from numbered
+        counted.customer_id || ' ' || counted.merchant_category as row_key,
+        counted.rows_of_key > 1 as category_spend_one_row_per_category,
+        counted.category_group is distinct from categories.category_group as category_spend_group_agrees,
+        not coalesce(counted.transactions > 0 and counted.spend > 0, false) as category_spend_positive,
+        counted.as_of_date is distinct from {{ validation.as_of }} as category_spend_stamped_with_as_of_date
+    from counted
     left join core.dim_merchant_category as categories
-        on numbered.merchant_category = categories.merchant_category
+        on counted.merchant_category = categories.merchant_category
 
 ),
 

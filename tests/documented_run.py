@@ -17,7 +17,7 @@ import duckdb
 from tests.project_copy import copy_project, files_of
 
 QUERY = (
-    """.venv/bin/python -c "import duckdb; duckdb.connect('data/warehouse.duckdb', read_only=True)"""
+    """.venv/bin/python -c "import duckdb; duckdb.connect('data/published.duckdb', read_only=True)"""
     """.sql('select * from marts.customer_360_profile limit 5').show()\""""
 )
 BACKFILL = "backfill create --dag-id customer_360_refresh --from-date 2026-03-01 --to-date 2026-04-01"

@@ -20,6 +20,7 @@ import duckdb
 import pandas as pd
 import streamlit as st
 
+from include.customer_360.duckdb_file import path_literal
 from include.customer_360.settings import Settings, load_settings
 
 QUERIES = Path(__file__).parent / "sql"
@@ -260,7 +261,7 @@ def _attached(connection: duckdb.DuckDBPyConnection, files: dict[str, Path]) -> 
         if not file.exists():
             raise NotReadable(f"There is no published copy {file} yet: `make refresh` builds and publishes the marts.")
         with readable(file):
-            connection.execute(f"attach {_literal(str(file))} as {name} (read_only)")
+            connection.execute(f"attach {path_literal(file)} as {name} (read_only)")
             found.add(str(connection.execute(f"select publication_id from {name}.marts.publication_state").fetchall()))
     # Nothing that is asked reads another file, or takes this back.
     connection.execute("set enable_external_access = false")
@@ -291,10 +292,6 @@ def _as_marts(connection: duckdb.DuckDBPyConnection, personal_data: bool) -> Non
             f"from published.marts.{PROFILE} as profile "
             f"left join personal.marts.{CONTACTS} as contacts on contacts.customer_id = profile.customer_id"
         )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def warehouse(personal_data: bool) -> Warehouse:

@@ -18,6 +18,8 @@ from typing import Any
 
 import duckdb
 
+from include.customer_360.duckdb_file import path_literal
+
 # What the screens ask, each beside the date that the copy says it is of; $1 is a customer.
 QUERIES = (
     """
@@ -69,7 +71,7 @@ class Reader:
             if self.connection:
                 self.connection.close()
             self.connection = duckdb.connect(config={"threads": 1})
-            self.connection.execute(f"attach '{self.file}' as copy (read_only)")
+            self.connection.execute(f"attach {path_literal(self.file)} as copy (read_only)")
             self.opened = identity
         return self.connection.execute(sql, parameters).fetchall()
 

@@ -16,7 +16,13 @@ from pathlib import Path
 
 import duckdb
 
-from include.customer_360.duckdb_file import DuckDBFileError, DuckDBFileInUse, open_when_free, why_not_opened
+from include.customer_360.duckdb_file import (
+    DuckDBFileError,
+    DuckDBFileInUse,
+    open_when_free,
+    path_literal,
+    why_not_opened,
+)
 from include.customer_360.settings import Settings, SettingsError, load_settings
 from local.local_airflow import home_of, running_state
 from local.sources import WarehouseError, attach_warehouse, connect_beside, print_at_once
@@ -92,7 +98,7 @@ def _see_that_it_is_free(settings: Settings) -> None:
     file = settings.warehouse_file
     try:
         with connect_beside(file, settings.warehouse_memory) as connection:
-            statement = f"attach '{_quoted(file)}' as warehouse"
+            statement = f"attach {path_literal(file)} as warehouse"
             open_when_free(lambda: connection.execute(statement), file, settings.warehouse_lock_wait, print_at_once)
     except DuckDBFileInUse as error:
         raise WarehouseError(str(error)) from error
@@ -142,10 +148,6 @@ def _part_of(target: Path) -> Path:
 
 def _wal_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.wal")
-
-
-def _quoted(file: Path) -> str:
-    return str(file).replace("'", "''")
 
 
 def _stamp() -> str:

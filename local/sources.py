@@ -14,7 +14,7 @@ from typing import Any, Literal
 import duckdb
 import yaml
 
-from include.customer_360.duckdb_file import DuckDBFileError, open_when_free, what_damage_asks_for
+from include.customer_360.duckdb_file import DuckDBFileError, open_when_free, path_literal, what_damage_asks_for
 from include.customer_360.settings import DBT_PROJECT
 
 SOURCES_YML = DBT_PROJECT / "models" / "staging" / "sources.yml"
@@ -117,8 +117,7 @@ def attach_warehouse(
                 f"The folder of the warehouse, {warehouse_file.parent}, cannot be made: {error.strerror}. "
                 "Set WAREHOUSE_FILE to a file in a folder that you may write to."
             ) from error
-    quoted_file = str(warehouse_file).replace("'", "''")
-    statement = f"attach '{quoted_file}' as warehouse{' (read_only)' if read_only else ''}"
+    statement = f"attach {path_literal(warehouse_file)} as warehouse{' (read_only)' if read_only else ''}"
     try:
         open_when_free(
             lambda: connection.execute(statement), warehouse_file, lock_wait, print_at_once, make=not read_only

@@ -62,6 +62,11 @@ class Holder:
         return f"{self.program} (PID {self.pid})" if self.pid else self.program
 
 
+def path_literal(file: Path) -> str:
+    """Return a file's path as SQL of DuckDB, in single quotes: a backslash is a letter there."""
+    return "'" + str(file).replace("'", "''") + "'"
+
+
 def holder(error: Exception) -> Holder | None:
     """Return who has the file open when an error of DuckDB is about its lock; None when it is about something else."""
     message = str(error)

@@ -24,6 +24,7 @@ from airflow.sdk.exceptions import AirflowException
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from include.customer_360.catalog import PROFILE, Mart, load_catalog
+from include.customer_360.duckdb_file import path_literal
 from include.customer_360.operators.audience_files import only_for_its_user
 from include.customer_360.operators.base import published_as_of_dates
 from include.customer_360.operators.evolution import columns_in
@@ -126,7 +127,7 @@ def _id_of_both(cursor: Any, file: Path, personal_file: Path, publication: Publi
         if not each.is_file():
             return None
         try:
-            cursor.execute(f"attach {_literal(each)} as {_ATTACHED} (read_only)")
+            cursor.execute(f"attach {path_literal(each)} as {_ATTACHED} (read_only)")
             try:
                 cursor.execute(
                     f"select publication_id, as_of_date, published_at from {_ATTACHED}.marts.publication_state"
@@ -163,7 +164,7 @@ def _tables_to_go_on_with(cursor: Any, file: Path, history: Mart) -> list[str]: 
         return []
     columns = "select column_name, data_type from duckdb_columns() where schema_name = 'marts' and table_name = "
     try:
-        cursor.execute(f"attach {_literal(file)} as {_ATTACHED} (read_only)")
+        cursor.execute(f"attach {path_literal(file)} as {_ATTACHED} (read_only)")
         try:
             cursor.execute(f"{columns} '{HISTORY}' and database_name = '{_ATTACHED}'")
             of_copy = dict(cursor.fetchall())
@@ -237,7 +238,7 @@ def _written(cursor: Any, place: Path, mode: int, sql: str, beginning: Path | No
         with only_for_its_user():
             if beginning:
                 shutil.copyfile(beginning, unfinished)
-            cursor.execute(f"attach {_literal(unfinished)} as {_ATTACHED}")
+            cursor.execute(f"attach {path_literal(unfinished)} as {_ATTACHED}")
             try:
                 cursor.execute("begin transaction")
                 cursor.execute(sql)
@@ -277,8 +278,3 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _literal(path: Path) -> str:
-    # A backslash is a letter to DuckDB, and what `sql_literal` makes of it is no path that it attaches.
-    return "'" + str(path).replace("'", "''") + "'"

@@ -127,14 +127,11 @@ def _id_of_both(cursor: Any, file: Path, personal_file: Path, publication: Publi
         if not each.is_file():
             return None
         try:
-            cursor.execute(f"attach {path_literal(each)} as {_ATTACHED} (read_only)")
-            try:
+            with _attached(cursor, each, " (read_only)"):
                 cursor.execute(
                     f"select publication_id, as_of_date, published_at from {_ATTACHED}.marts.publication_state"
                 )
                 found.update(cursor.fetchall())
-            finally:
-                cursor.execute(f"detach {_ATTACHED}")
         # Damaged, of another shape, or held by somebody who writes to it: no copy to go on with.
         except duckdb.Error:
             return None
@@ -164,16 +161,13 @@ def _tables_to_go_on_with(cursor: Any, file: Path, history: Mart) -> list[str]: 
         return []
     columns = "select column_name, data_type from duckdb_columns() where schema_name = 'marts' and table_name = "
     try:
-        cursor.execute(f"attach {path_literal(file)} as {_ATTACHED} (read_only)")
-        try:
+        with _attached(cursor, file, " (read_only)"):
             cursor.execute(f"{columns} '{HISTORY}' and database_name = '{_ATTACHED}'")
             of_copy = dict(cursor.fetchall())
             cursor.execute(f"{columns} '{HISTORY}' and database_name = current_database()")
             of_warehouse = dict(cursor.fetchall())
             cursor.execute(f"select table_name from duckdb_tables() where database_name = '{_ATTACHED}' order by 1")
             tables = [name for (name,) in cursor.fetchall()]
-        finally:
-            cursor.execute(f"detach {_ATTACHED}")
     # Damaged, or held by somebody who writes to it.
     except duckdb.Error:
         return []
@@ -238,18 +232,16 @@ def _written(cursor: Any, place: Path, mode: int, sql: str, beginning: Path | No
         with only_for_its_user():
             if beginning:
                 shutil.copyfile(beginning, unfinished)
-            cursor.execute(f"attach {path_literal(unfinished)} as {_ATTACHED}")
-            try:
-                cursor.execute("begin transaction")
-                cursor.execute(sql)
-                cursor.execute("commit")
-                cursor.execute(f"checkpoint {_ATTACHED}")
-            except duckdb.Error:
-                with suppress(duckdb.Error):
-                    cursor.execute("rollback")
-                raise
-            finally:
-                cursor.execute(f"detach {_ATTACHED}")
+            with _attached(cursor, unfinished):
+                try:
+                    cursor.execute("begin transaction")
+                    cursor.execute(sql)
+                    cursor.execute("commit")
+                    cursor.execute(f"checkpoint {_ATTACHED}")
+                except duckdb.Error:
+                    with suppress(duckdb.Error):
+                        cursor.execute("rollback")
+                    raise
         if [unfinished] != (found := _unfinished(place)):
             raise OSError(f"{unfinished} is not whole: there is {', '.join(map(str, found))}")
         unfinished.chmod(mode)
@@ -258,6 +250,16 @@ def _written(cursor: Any, place: Path, mode: int, sql: str, beginning: Path | No
     finally:
         for left in _unfinished(place):
             left.unlink()
+
+
+@contextmanager
+def _attached(cursor: Any, file: Path, options: str = "") -> Iterator[None]:  # noqa: ANN401 - DB-API
+    """Have a file attached as _ATTACHED, to write unless the options say otherwise."""
+    cursor.execute(f"attach {path_literal(file)} as {_ATTACHED}{options}")
+    try:
+        yield
+    finally:
+        cursor.execute(f"detach {_ATTACHED}")
 
 
 def _unfinished(place: Path) -> list[Path]:

@@ -32,6 +32,8 @@ KILLED = (
     "new run does"
 )
 """The reason of a task that ended without a word: a process that is killed has none left."""
+FAILED = ("failed", "upstream_failed")
+"""The states of a task by which its run has failed."""
 LONGEST_REASON = 400
 """Characters of a reason."""
 LONGEST_NOTE = 1000

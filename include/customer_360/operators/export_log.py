@@ -11,7 +11,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.customer_360.alerts import without_values
-from include.customer_360.failures import KILLED, WHY
+from include.customer_360.failures import FAILED, KILLED, WHY
 from include.customer_360.operators.approval import ApproveAudienceOperator
 from include.customer_360.operators.audience_files import AT_THE_TOP, remove_older
 from include.customer_360.operators.audiences import STATUSES, AudienceOperator
@@ -29,9 +29,6 @@ COLUMNS = (
     *(*STATUSES, "entered", "left_audience", "file", "sha256", "started_at", "finished_at"),
 )
 """The columns of ops.export_runs that are written here, in this order."""
-
-
-FAILED = ("failed", "upstream_failed")
 
 
 class LogExportsOperator(AudienceOperator):

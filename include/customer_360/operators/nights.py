@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.customer_360.alerts import without_values
-from include.customer_360.failures import KILLED, WHY
+from include.customer_360.failures import FAILED, KILLED, WHY
 from include.customer_360.operators.base import WarehouseOperator
 from include.customer_360.operators.build import NODES
 from include.customer_360.operators.evolution import make_ops_tables
@@ -23,8 +23,6 @@ from include.customer_360.settings import load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-FAILED = ("failed", "upstream_failed")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ PAGES = {
     "Ask": ("Operations", "Nights"),
 }
 DAYS_OF_HISTORY = 31
+PATIENCE_SECONDS = 30
 STANDS = """title => {
     const app = document.querySelector('[data-testid="stApp"]');
     const heading = document.querySelector('h1');
@@ -41,6 +42,7 @@ ANSWERED = """answer => {
     return app.dataset.testScriptState === 'notRunning' && app.innerText.includes(answer)
         && !document.querySelector('[data-stale="true"]');
 }"""
+# Without these Chromium asks for hosts of its maker when it starts.
 ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -79,39 +81,59 @@ def multiply(file: Path, times: int) -> None:
 
 
 @contextmanager
-def served(warehouse: Path) -> Iterator[str]:
-    """Serve the screens on the copy of a warehouse; gives their address."""
-    port = free_port()
-    variables: Mapping[str, str] = {"WAREHOUSE_FILE": str(warehouse), "SCREENS_PORT": str(port)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app.serve"],
-        cwd=PROJECT_ROOT,
-        env={**os.environ, **variables},
-        stdout=subprocess.DEVNULL,
-    )
-    url = f"http://localhost:{port}"
-    try:
-        while True:
-            if process.poll() is not None:
-                raise RuntimeError("The screens did not start: see above.")
-            try:
-                httpx.get(f"{url}/_stcore/health").raise_for_status()
-            except httpx.HTTPError:
-                time.sleep(0.2)
-            else:
-                break
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
+def served(variables: Mapping[str, str], log: Path, port: int | None = None) -> Iterator[str]:
+    """Start the screens as `make app` does, on a free port; gives their address.
+
+    :raises RuntimeError: with what they said, when they end or do not answer.
+    """
+    port = port or free_port()
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.serve"],
+            cwd=PROJECT_ROOT,
+            env={**os.environ, **variables, "SCREENS_PORT": str(port)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            url = f"http://localhost:{port}"
+            wait_until_healthy(url, process, log)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the screens answer.
+
+    :raises RuntimeError: with what they said, when they end or do not answer.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"The screens ended:\n{log.read_text()}")
+        try:
+            if httpx.get(f"{url}/_stcore/health").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise RuntimeError(f"The screens did not answer within {PATIENCE_SECONDS} s:\n{log.read_text()}")
+
+
+def chromium_program() -> str | None:
+    """Return the machine's Chromium; None where there is none."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def seconds_per_page(warehouse: Path, rounds: int) -> dict[str, float]:
     """Return the median seconds from the click on a page's link until the page stands, the first look left out."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = chromium_program()
     if chromium is None:
         raise RuntimeError("No chromium was found: install Debian's package of that name.")
-    with served(warehouse) as url, sync_playwright() as playwright:
+    variables = {"WAREHOUSE_FILE": str(warehouse)}
+    with served(variables, warehouse.with_suffix(".screens.log")) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(url)

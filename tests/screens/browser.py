@@ -1,83 +1,36 @@
-"""The screens in a headless Chromium: started, opened, waited for."""
+"""The screens in a headless Chromium: opened, waited for."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from include.customer_360.settings import PROJECT_ROOT
-from local.local_airflow import free_port
+from benchmarks.pages import ARGUMENTS, PATIENCE_SECONDS, chromium_program
 
 REQUIRED = "BROWSER_TESTS_REQUIRED"
 SCREENSHOTS = "SCREENSHOTS"
-# Without these Chromium asks for hosts of its maker when it starts.
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-PATIENCE_SECONDS = 30
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Run the machine's Chromium; the tests are skipped where there is none, but never where REQUIRED is set."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = chromium_program()
     if found is None:
         why = "No chromium was found: these tests need Debian's package of that name."
         if os.environ.get(REQUIRED):
             pytest.fail(f"{why} {REQUIRED} is set.")
         pytest.skip(why)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
         try:
             yield browser
         finally:
             browser.close()
-
-
-@contextmanager
-def served(variables: Mapping[str, str], log: Path, port: int | None = None) -> Iterator[str]:
-    """Start the screens as `make app` does, on a free port; gives their address."""
-    port = port or free_port()
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.serve"],
-            cwd=PROJECT_ROOT,
-            env={**os.environ, **variables, "SCREENS_PORT": str(port)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            url = f"http://localhost:{port}"
-            wait_until_healthy(url, process, log)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-
-
-def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until the screens answer."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        assert process.poll() is None, log.read_text()
-        try:
-            if httpx.get(f"{url}/_stcore/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    pytest.fail(f"The screens did not answer within {PATIENCE_SECONDS} s:\n{log.read_text()}")
 
 
 def wait_until_done(page: Page) -> None:

@@ -15,6 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from benchmarks.pages import served
 from include.customer_360.settings import PROJECT_ROOT
 from local.local_airflow import free_port
 from tests.screens.browser import (
@@ -22,7 +23,6 @@ from tests.screens.browser import (
     chromium,
     keep_screenshot,
     open_page,
-    served,
     wait_until_done,
 )
 from tests.screens.login_server import LoginServer, login_server

@@ -53,7 +53,7 @@ def has_login() -> bool:
     settings = load_settings()
     if settings.warehouse == "snowflake":
         return False
-    return _has_login(tuple(st.get_option("secrets.files")), "screens_secrets" in settings.model_fields_set)
+    return _has_login(tuple(st.get_option("secrets.files")), settings.asks_for_login)
 
 
 # Kept until the screens are started anew: a file that is taken away meanwhile takes no login away.
@@ -114,8 +114,9 @@ def roles_of_reader() -> tuple[str, Mapping[str, Role]]:
 
     :raises RolesError: when the file of the roles cannot be used.
     """
-    roles = load_roles(load_settings().screens_roles)
-    if load_settings().warehouse == "snowflake":
+    settings = load_settings()
+    roles = load_roles(settings.screens_roles)
+    if settings.warehouse == "snowflake":
         address = str(st.user.get("email") or st.user.get("user_name") or "")
         return address, roles.of(address)
     if not has_login():
@@ -125,7 +126,7 @@ def roles_of_reader() -> tuple[str, Mapping[str, Role]]:
         st.write("Log in to see the screens.")
         st.button("Log in", on_click=st.login, type="primary")
         st.stop()
-    address = verified_address(st.user.to_dict(), load_settings().screens_unverified_addresses)
+    address = verified_address(st.user.to_dict(), settings.screens_unverified_addresses)
     return address, roles.of(address)
 
 
@@ -164,19 +165,20 @@ def current_reader() -> Reader:
     except RolesError as error:
         st.error(str(error))
         st.stop()
+    logs_in = has_login()
     if not roles:
         st.error(
             f"{name or 'Your login'} has no role on these screens. Who runs them adds the address to a role in the "
             "file that SCREENS_ROLES names."
         )
-        if has_login():
+        if logs_in:
             st.button("Log out", on_click=st.logout)
         st.stop()
     names = list(roles)
     chosen = names[0]
     if len(names) > 1:
         chosen = _chosen_role(names, roles)
-    if has_login():
+    if logs_in:
         st.sidebar.caption(f"Logged in as {name}")
         st.sidebar.button("Log out", on_click=st.logout)
     return Reader(name=name, role_name=chosen, role=roles[chosen])

@@ -24,7 +24,7 @@ def command(settings: Settings) -> list[str]:
     from app.reader import is_loopback
 
     # Read in any case: a broken file is found now, not by the first reader.
-    login = has_login([settings.screens_secrets], wanted="screens_secrets" in settings.model_fields_set)
+    login = has_login([settings.screens_secrets], wanted=settings.asks_for_login)
     if not login and not is_loopback(settings.screens_address):
         raise ServeError(
             f"SCREENS_ADDRESS={settings.screens_address} lets other machines reach the screens, and no login is "

@@ -157,6 +157,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def asks_for_login(self) -> bool:
+        """Whether SCREENS_SECRETS names a file, so that the screens are not to go without a login."""
+        return "screens_secrets" in self.model_fields_set
+
+    @property
     def published_personal_file(self) -> Path:
         """The copy's second file: names and addresses, for readers who may see them."""
         return self.published_file.with_stem(f"{self.published_file.stem}_personal")

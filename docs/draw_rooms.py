@@ -12,7 +12,7 @@ from pathlib import Path
 import grimp
 
 ROOMS_SVG = Path(__file__).parent / "images" / "rooms.svg"
-PACKAGES = ("dags", "plugins", "include", "local", "deploy", "benchmarks")
+PACKAGES = ("dags", "plugins", "include", "local", "deploy", "app", "benchmarks")
 PRODUCTION = "include.customer_360."
 CONTENTS = {
     "dags": "wiring",
@@ -21,6 +21,7 @@ CONTENTS = {
     "catalog": "marts, campaigns",
     "connection": "the warehouse's",
     "settings": "environment, .env",
+    "csv_cells": "no spreadsheet runs them",
     "semantics": "metrics, dimensions",
     "assets": "what Dags exchange",
     "dbt_vars": "thresholds",
@@ -37,9 +38,10 @@ CONTENTS = {
     "holidays": "a bank's",
     "local": "make refresh, up, load",
     "deploy": "Snowflake: set-up, doctor",
+    "app": "the screens",
     "benchmarks": "what is measured",
 }
-OUT_OF_THE_IMAGE = ("local", "deploy", "benchmarks")
+OUT_OF_THE_IMAGE = ("local", "deploy", "app", "benchmarks")
 WIDTH, HEIGHT = 176, 46
 GAP, RISE, MARGIN = 24, 96, 20
 
